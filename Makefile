@@ -1,0 +1,51 @@
+# make demo | test | check | clean. Each makes .venv when it is absent or out of date, and never when it is not.
+SHELL := /bin/bash
+PYTHON ?= $(shell for p in python3 python3.12 python3.11 python3.13 python3.10; do \
+	$$p -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] < (3, 14))' 2>/dev/null && echo $$p && break; done)
+# Python 3.10 is what JetPack 6 has: the core is tested under it where it is installed.
+PYTHON310 ?= $(shell for p in python3.10 $$HOME/.pyenv/versions/3.10*/bin/python3.10; do \
+	$$p -c 'import venv' 2>/dev/null && echo $$p && break; done)
+BIN := .venv/bin
+BIN310 := .venv310/bin
+PROJECT := setup.cfg pyproject.toml constraints.txt
+INSTALL := pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
+
+.PHONY: demo test test310 check clean
+
+demo: .venv/.installed
+	$(BIN)/lineside demo --out demo --force
+
+test: .venv/.installed test310
+	$(BIN)/python -m pytest
+
+test310: $(if $(PYTHON310),.venv310/.installed)
+ifneq ($(PYTHON310),)
+	$(BIN310)/python -m pytest tests/strip tests/engine tests/cli/test_line_pc.py -m "not slow"
+else
+	@echo "no python3.10 on this machine: the core is tested under $(PYTHON) alone"
+endif
+
+# Type checkers and import-linter do not see editable installs: they read a plain copy. Stale files come back, so build/ goes first.
+check: .venv/.installed
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	rm -rf build
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --target build/check .
+	MYPYPATH=build/check $(BIN)/mypy --package lineside
+	PYTHONPATH=build/check $(BIN)/lint-imports
+
+.venv/.installed: $(PROJECT)
+	@test -n "$(PYTHON)" || { echo "lineside needs Python 3.10 to 3.13: none found"; exit 2; }
+	$(PYTHON) -m venv .venv
+	@echo "installing into .venv (PyTorch brings its CUDA libraries: 5 GB, a few minutes once)"
+	$(BIN)/python -m $(INSTALL) ".[dev]"
+	@touch $@
+
+.venv310/.installed: $(PROJECT)
+	$(PYTHON310) -m venv .venv310
+	$(BIN310)/python -m $(INSTALL) ".[onnxruntime]" pytest pytest-timeout
+	@touch $@
+
+clean:
+	rm -rf .venv .venv310 build demo *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,1 @@
+"""Measuring: interleaved latency, statistics, the environment of a measurement."""

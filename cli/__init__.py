@@ -1,0 +1,1 @@
+"""The program `lineside`: one file per command, arguments in, call, table out."""

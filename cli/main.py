@@ -1,0 +1,67 @@
+"""The program: its commands, and the one place where exit codes are decided.
+
+0 done; 1 a bug of ours, with traceback; 2 the user's input or machine cannot do this, one message with what, why, fix;
+3 the answer is no; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import typer
+
+from lineside import __version__
+from lineside.errors import LinesideError
+
+from ._console import err
+
+USER_ERROR = 2
+INTERRUPTED = 130
+
+# A wrong option or argument. Typer's recent releases carry their own copy of click: reach the class through what typer exports.
+_UsageError: Any = typer.BadParameter.__base__
+
+app = typer.Typer(
+    name="lineside",
+    help="From good strips of a production line to an engine that can be trusted on that line.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"lineside {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def lineside(
+    version: bool = typer.Option(False, "--version", callback=_show_version, is_eager=True, help="Show the version and exit."),
+) -> None:
+    """From good strips of a production line to an engine that can be trusted on that line."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the program with `arguments` (default: the process's own) and return the exit code."""
+    try:
+        code = app(args=arguments, standalone_mode=False)
+    except LinesideError as exc:
+        err.print(f"error: {exc}", style="red", markup=False, highlight=False, soft_wrap=True)
+        return USER_ERROR
+    except _UsageError as exc:
+        exc.show()
+        return USER_ERROR
+    except (typer.Abort, KeyboardInterrupt):
+        err.print("interrupted", style="yellow")
+        return INTERRUPTED
+    return code if isinstance(code, int) else 0
+
+
+def entry() -> None:
+    """What the installed program `lineside` calls."""
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""From a checkpoint to one full-image ONNX file."""

@@ -1,0 +1,234 @@
+"""A data set on disk: MVTec AD's own tree, so its folders work unchanged.
+
+    train/good/            good strips; training and calibration start from these
+    valid/{good,DEFECT}/   optional: chooses the best epoch and the threshold
+    test/{good,DEFECT}/    what `evaluate` and `qualify` look at
+    ground_truth/DEFECT/   a mask per defective strip: its stem, or STEM_mask
+
+In:   the folder, and the spec of its strips: from the caller, else from `dataset.json`, else the preset of the first strip.
+Out:  `Dataset`, lists of paths; pixels are read by `reader.read_strip` and `read_mask` when they are needed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import ConfigError, DatasetError
+from .reader import SUFFIXES, is_strip_file, read_pixels, read_strip, spec_of_file
+from .spec import StripSpec
+
+GOOD = "good"
+DATASET_FILE = "dataset.json"
+"""Written by `lineside synth`: {"schema": 1, "spec": {...}, ...}. Optional in a data set of the user's own."""
+DATASET_SCHEMA = 1
+_EDGE_BYTES = 1 << 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """A labelled strip. `kind` is "good" or the name of the defect; `mask` is None for good ones or without ground truth."""
+
+    path: Path
+    kind: str
+    mask: Path | None = None
+
+    @property
+    def defective(self) -> bool:
+        """Whether the right verdict is NG."""
+        return self.kind != GOOD
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dataset:
+    """A data set whose folders have been looked at; no picture has been read but, perhaps, the first."""
+
+    root: Path
+    spec: StripSpec
+
+    @classmethod
+    def open(cls, root: Path, *, spec: StripSpec | None = None) -> Dataset:
+        """Look at the folders of `root`.
+
+        Args:
+            root: The folder that holds train/ or test/.
+            spec: What its strips are; None: what `dataset.json` says, else the preset of the first strip.
+
+        Raises:
+            DatasetError: There is no such folder, or it holds neither train/good nor test.
+            StripError: The spec has to come from the first strip, and that cannot be read or fits no preset.
+        """
+        if not root.is_dir():
+            raise DatasetError(
+                f"{root}: no such folder",
+                why="a data set was expected there",
+                fix="check the path, or make one: lineside synth " + str(root),
+            )
+        if not (root / "train" / GOOD).is_dir() and not (root / "test").is_dir():
+            found = ", ".join(sorted(child.name for child in root.iterdir())[:8]) or "nothing"
+            raise DatasetError(
+                f"{root}: not a data set (found {found})",
+                why="good strips lie in train/good, labelled ones in test/good and test/DEFECT",
+                fix=f"put your good strips into {root / 'train' / GOOD}",
+            )
+        return cls(root=root, spec=spec or _spec_of(root))
+
+    @cached_property
+    def train(self) -> tuple[Path, ...]:
+        """Good strips for training and calibration, sorted by name.
+
+        Raises:
+            DatasetError: train/good is missing or holds no strips.
+        """
+        folder = self.root / "train" / GOOD
+        paths = _strips_in(folder)
+        if not paths:
+            raise DatasetError(
+                f"{folder}: no strips",
+                why=f"training starts from good strips ({', '.join(SUFFIXES)})",
+                fix=f"put good strips into {folder}",
+            )
+        return paths
+
+    @cached_property
+    def valid(self) -> tuple[Sample, ...]:
+        """Labelled strips that choose epoch and threshold; empty without a valid/ folder. Raises: DatasetError."""
+        return self._samples("valid")
+
+    @cached_property
+    def test(self) -> tuple[Sample, ...]:
+        """Labelled strips to measure on.
+
+        Raises:
+            DatasetError: There are none, or a mask is missing.
+        """
+        samples = self._samples("test")
+        if not samples:
+            folder = self.root / "test"
+            raise DatasetError(
+                f"{folder}: no strips", why="strips to test lie in test/good and test/DEFECT", fix=f"put strips into {folder / GOOD}"
+            )
+        return samples
+
+    def fingerprint(self) -> str:
+        """A sha256 over names, sizes and the first and last 64 KiB of every strip of train/ and valid/.
+
+        Whole files are not read, so that a data set of any size is fingerprinted in seconds.
+        """
+        digest = hashlib.sha256()
+        for path in (*self.train, *(sample.path for sample in self.valid)):
+            size = path.stat().st_size
+            digest.update(f"{path.relative_to(self.root).as_posix()}\0{size}\0".encode())
+            with path.open("rb") as file:
+                digest.update(file.read(_EDGE_BYTES))
+                file.seek(max(0, size - _EDGE_BYTES))
+                digest.update(file.read(_EDGE_BYTES))
+        return digest.hexdigest()
+
+    def _samples(self, part: str) -> tuple[Sample, ...]:
+        folder = self.root / part
+        if not folder.is_dir():
+            return ()
+        kinds = sorted((child for child in folder.iterdir() if child.is_dir()), key=lambda child: (child.name != GOOD, child.name))
+        return tuple(
+            Sample(path=path, kind=kind.name, mask=None if kind.name == GOOD else self._mask_of(path, part))
+            for kind in kinds
+            for path in _strips_in(kind)
+        )
+
+    def _mask_of(self, path: Path, part: str) -> Path | None:
+        """The mask of a defective strip; None when the data set has no ground truth at all."""
+        truth = self.root / "ground_truth"
+        if not truth.is_dir():
+            return None
+        folder = truth / path.parent.name
+        for stem in (path.stem, f"{path.stem}_mask"):
+            for suffix in SUFFIXES:
+                for name in (stem + suffix, stem + suffix.upper()):
+                    if (folder / name).is_file():
+                        self._refuse_shared_mask(path, part)
+                        return folder / name
+        raise DatasetError(
+            f"{folder}: no mask for {path.relative_to(self.root)}",
+            why=f"the data set has a ground_truth folder, so every defective strip needs {path.stem}.png or {path.stem}_mask.png (or .tif) there",
+            fix="add the mask, move the strip out, or remove ground_truth to measure verdicts alone",
+        )
+
+    def _refuse_shared_mask(self, path: Path, part: str) -> None:
+        other = self.root / ("test" if part == "valid" else "valid") / path.parent.name
+        twin = next((other / (path.stem + suffix) for suffix in SUFFIXES if (other / (path.stem + suffix)).is_file()), None)
+        if twin is not None:
+            raise DatasetError(
+                f"{twin.relative_to(self.root)} and {path.relative_to(self.root)} have the same stem",
+                why="valid and test share ground_truth, so one mask would stand for two strips",
+                fix="rename one of the strips and its mask",
+            )
+
+
+def read_mask(sample: Sample, spec: StripSpec) -> NDArray[np.bool_]:
+    """The ground truth of a labelled strip, (H, W) bool; all False for a good one.
+
+    Raises:
+        DatasetError: The mask has another size, or marks nothing.
+        StripError: The mask cannot be read.
+    """
+    if sample.mask is None:
+        return np.zeros((spec.height_px, spec.width_px), np.bool_)
+    pixels = read_pixels(sample.mask)
+    if pixels.ndim == 3:  # a gray picture saved as RGB or with channels first: any channel marks a defect
+        pixels = pixels.max(axis=int(np.argmin(pixels.shape)))
+    if pixels.shape != (spec.height_px, spec.width_px):
+        raise DatasetError(
+            f"{sample.mask}: mask of {' x '.join(str(side) for side in pixels.shape)} px",
+            why=f"its strip {sample.path.name} has {spec.height_px} x {spec.width_px} px",
+            fix="draw the mask on the strip itself",
+        )
+    mask = np.asarray(pixels > 0)
+    if not mask.any():
+        raise DatasetError(
+            f"{sample.mask}: the mask marks no pixel",
+            why="its strip is called defective",
+            fix=f"draw the defect, or move {sample.path.name} to {GOOD}",
+        )
+    return mask
+
+
+def read_sample(sample: Sample, spec: StripSpec) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    """The strip (C, H, W) and its mask (H, W) bool. Raises: StripError, DatasetError."""
+    return read_strip(sample.path, spec), read_mask(sample, spec)
+
+
+def _strips_in(folder: Path) -> tuple[Path, ...]:
+    return tuple(sorted(path for path in folder.iterdir() if path.is_file() and is_strip_file(path))) if folder.is_dir() else ()
+
+
+def _spec_of(root: Path) -> StripSpec:
+    """The spec in `dataset.json`, else the preset of the first strip that the folder holds."""
+    file = root / DATASET_FILE
+    if file.is_file():
+        try:
+            value = json.loads(file.read_text())
+            if value["schema"] != DATASET_SCHEMA:
+                raise DatasetError(
+                    f"{file}: schema {value['schema']}", why=f"this version reads schema {DATASET_SCHEMA}", fix="make the data set again"
+                )
+            return StripSpec.from_json(value["spec"])
+        except (ValueError, KeyError, TypeError, ConfigError) as exc:
+            raise DatasetError(
+                f"{file}: damaged", why=str(exc).split("\n")[0], fix="make the data set again, or remove the file and say --size"
+            ) from exc
+    folders = [root / "train" / GOOD, root / "test" / GOOD, *sorted(child for child in (root / "test").glob("*") if child.is_dir())]
+    first = next((path for folder in folders for path in _strips_in(folder)), None)
+    if first is None:
+        folder = root / "train" / GOOD
+        raise DatasetError(
+            f"{folder}: no strips", why=f"a data set holds good strips ({', '.join(SUFFIXES)})", fix=f"put good strips into {folder}"
+        )
+    return spec_of_file(first)

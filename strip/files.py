@@ -1,0 +1,123 @@
+"""Write files that are whole or not there.
+
+A file is written beside its place under a temporary name, flushed to the disk and renamed. Whatever happens before the
+rename leaves what existed untouched and nothing new behind.
+
+`file_being_written` gives the temporary path; `write_bytes`, `write_text` and `write_json` are the short forms.
+`refuse_existing` and `make_output_folder` are the one place that decides about overwriting.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from .errors import OutputError
+
+_FIXES = {
+    errno.ENOSPC: "free some space there, or choose another place",
+    errno.EDQUOT: "free some of your quota, or choose another place",
+    errno.EACCES: "choose a folder that you may write to",
+    errno.EPERM: "choose a folder that you may write to",
+    errno.EROFS: "choose a folder on a file system that can be written",
+    errno.ENOTDIR: "part of that path is a file: choose another place",
+    errno.EEXIST: "a file is in the way: choose another place",
+    errno.EISDIR: "a folder is in the way: choose another name",
+    errno.ENOENT: "choose a folder that exists or can be made",
+    errno.ENAMETOOLONG: "choose a shorter name",
+    errno.EIO: "the disk reports an error: check it, or choose another place",
+}
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn what the operating system says about writing `path` into an OutputError.
+
+    Raises:
+        OutputError: The disk is full, the place is not writable, or something is in the way.
+    """
+    try:
+        yield
+    except OSError as exc:
+        if exc.errno not in _FIXES:
+            raise
+        raise OutputError(f"cannot write {path}", why=os.strerror(exc.errno).lower(), fix=_FIXES[exc.errno]) from exc
+
+
+@contextlib.contextmanager
+def file_being_written(path: Path) -> Iterator[Path]:
+    """Give a temporary path beside `path`; when the block ends well, it becomes `path` in one step.
+
+    Raises:
+        OutputError: The disk is full or the place is not writable.
+    """
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.stem}.{secrets.token_hex(4)}.partial{path.suffix}")
+        try:
+            yield temporary
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def write_bytes(path: Path, data: bytes | memoryview) -> None:
+    """Write `path` whole or not at all. Raises: OutputError."""
+    with file_being_written(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write `path` as UTF-8, whole or not at all. Raises: OutputError."""
+    write_bytes(path, text.encode())
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` as JSON that people can read and diff. NaN is refused: JSON has none. Raises: OutputError."""
+    write_text(path, json_text(value))
+
+
+def json_text(value: Any) -> str:
+    """The JSON text of `value` as every file and `--json -` of lineside shows it."""
+    return json.dumps(value, indent=2, allow_nan=False) + "\n"
+
+
+def refuse_existing(path: Path, *, force: bool) -> None:
+    """Refuse an output file that exists, unless the user said --force.
+
+    Raises:
+        OutputError: `path` exists and `force` is off, or `path` is a folder.
+    """
+    if path.is_dir():
+        raise OutputError(f"{path} is a folder", why="a file is written there", fix=f"name a file, such as {path / 'out'}")
+    if path.exists() and not force:
+        raise OutputError(f"{path} already exists", why="nothing is overwritten by accident", fix="add --force, or name another file")
+
+
+def make_output_folder(path: Path, *, force: bool) -> None:
+    """Make an output folder; one that already holds something is refused, unless the user said --force.
+
+    With `force` files of the same names are replaced, and nothing else in the folder is touched.
+
+    Raises:
+        OutputError: The folder is not empty and `force` is off, or it cannot be made or written to.
+    """
+    with writing(path):
+        path.mkdir(parents=True, exist_ok=True)
+        if not force and any(path.iterdir()):
+            raise OutputError(
+                f"{path} already holds files", why="nothing is overwritten by accident", fix="add --force, or name another folder"
+            )
+        probe = path / f".{secrets.token_hex(4)}.partial"
+        try:
+            probe.touch()
+        finally:
+            probe.unlink(missing_ok=True)
