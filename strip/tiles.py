@@ -10,6 +10,7 @@ The geometry is data (`TileGrid`): training, export, calibration and tests read 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -90,7 +91,7 @@ def windows(size: int, tile: int, min_tiles: int) -> tuple[Window, ...]:
     """Tiles along one axis, with keep windows that meet in the middle of each overlap."""
     starts = calculate_positions(size, tile, min_tiles)
     # Neighbour i ends at starts[i] + tile, neighbour i + 1 begins at starts[i + 1]: they meet half way between.
-    seams = [0, *((left + tile + right) // 2 for left, right in zip(starts, starts[1:], strict=False)), size]
+    seams = [0, *((left + tile + right) // 2 for left, right in pairwise(starts)), size]
     return tuple(
         Window(start=start, stop=start + tile, keep_start=seams[index] - start, keep_stop=seams[index + 1] - start)
         for index, start in enumerate(starts)
