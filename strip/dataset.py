@@ -157,7 +157,7 @@ class Dataset:
                         return folder / name
         raise DatasetError(
             f"{folder}: no mask for {path.relative_to(self.root)}",
-            why=f"the data set has a ground_truth folder, so every defective strip needs {path.stem}.png or {path.stem}_mask.png (or .tif) there",
+            why=f"there is a ground_truth folder, so every defective strip needs {path.stem}.png or {path.stem}_mask.png (or .tif) in it",
             fix="add the mask, move the strip out, or remove ground_truth to measure verdicts alone",
         )
 

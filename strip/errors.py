@@ -11,7 +11,7 @@ line prints that and exits with 2; anything else that escapes is a bug of ours a
     +-- ModelError         an ONNX file or engine that cannot be used, or that answered nonsense
     +-- OutputError        a place where the result cannot be written
     +-- TrainingError      a run that cannot go on
-    +-- MissingPackage     an optional package that this task needs
+    +-- MissingPackageError     an optional package that this task needs
     +-- DeviceError        a GPU, driver or provider that is not usable
 """
 
@@ -78,7 +78,7 @@ class TrainingError(LinesideError):
     """A run that cannot go on."""
 
 
-class MissingPackage(LinesideError):
+class MissingPackageError(LinesideError):
     """An optional package that this task needs."""
 
 

@@ -217,7 +217,7 @@ def _wrong_shape(shape: tuple[int, ...], spec: StripSpec, name: str) -> StripErr
             )
         return StripError(
             f"{name}: {count} channels",
-            why=f"a strip has {len(CHANNELS)} ({', '.join(CHANNELS)}) or {len(CHANNELS) + 1} with a mask, or one gray picture without a channel axis",
+            why=f"a strip has {len(CHANNELS)} ({', '.join(CHANNELS)}), {len(CHANNELS) + 1} with a mask, or is one gray picture",
             fix="write all three channels into one file",
         )
     return StripError(

@@ -22,7 +22,9 @@ CLASSES = 2
 DEFECT_CLASS = 1
 WIDTHS = (1, 2, 4, 8, 8, 8)
 """Channels of the six encoder blocks, in multiples of the base channels: 64, 128, 256, 512, 512, 512 at 64."""
-CONVOLUTIONS = 2 * len(WIDTHS) + 3 * (len(WIDTHS) - 1) + 1
+UP_WIDTHS = (8, 4, 2, 1, 1)
+"""Channels of the five decoder blocks, likewise: the one reading of design 3 that has its 28.37 M parameters."""
+CONVOLUTIONS = 2 * len(WIDTHS) + 3 * len(UP_WIDTHS) + 1
 
 
 class ConvUnit(nn.Module):
@@ -48,10 +50,10 @@ class DoubleConv(nn.Sequential):
 class UpBlock(nn.Module):
     """Bilinear x2, a convolution unit, concatenation with the skip, two convolution units."""
 
-    def __init__(self, channels_in: int, channels_skip: int) -> None:
+    def __init__(self, channels_in: int, channels_skip: int, channels_out: int) -> None:
         super().__init__()
-        self.reduce = ConvUnit(channels_in, channels_skip)
-        self.merge = DoubleConv(2 * channels_skip, channels_skip)
+        self.reduce = ConvUnit(channels_in, channels_out)
+        self.merge = DoubleConv(channels_skip + channels_out, channels_out)
 
     def forward(self, x: Tensor, skip: Tensor) -> Tensor:
         x = F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=True)
@@ -72,11 +74,14 @@ class UNet(nn.Module):
         super().__init__()
         if base_channels < 1:
             raise ConfigError(f"{base_channels} base channels", why="a network needs one at least", fix="use --base-channels 16 or 64")
-        widths = [base_channels * width for width in WIDTHS]
         self.base_channels = base_channels
-        self.encoder = nn.ModuleList(DoubleConv(a, b) for a, b in zip([len(CHANNELS), *widths], widths, strict=False))
-        self.decoder = nn.ModuleList(UpBlock(a, b) for a, b in zip(widths[:0:-1], widths[-2::-1], strict=True))
-        self.logits = nn.Conv2d(widths[0], CLASSES, 3, padding=1)
+        down = [base_channels * width for width in WIDTHS]
+        up = [base_channels * width for width in UP_WIDTHS]
+        self.encoder = nn.ModuleList(DoubleConv(a, b) for a, b in zip([len(CHANNELS), *down[:-1]], down, strict=True))
+        self.decoder = nn.ModuleList(
+            UpBlock(below, skip, out) for below, skip, out in zip([down[-1], *up[:-1]], down[-2::-1], up, strict=True)
+        )
+        self.logits = nn.Conv2d(up[-1], CLASSES, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, 3, h, w) float32 in [0, 1] -> (B, 2, h, w) logits."""
