@@ -47,6 +47,18 @@ class DoubleConv(nn.Sequential):
         super().__init__(ConvUnit(channels_in, channels_out), ConvUnit(channels_out, channels_out))
 
 
+class DownBlock(nn.Module):
+    """2x2 max-pool, except in the first block, and two convolution units."""
+
+    def __init__(self, channels_in: int, channels_out: int, *, pool: bool) -> None:
+        super().__init__()
+        self.pool = pool
+        self.convs = DoubleConv(channels_in, channels_out)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return cast(Tensor, self.convs(F.max_pool2d(x, 2) if self.pool else x))
+
+
 class UpBlock(nn.Module):
     """Bilinear x2, a convolution unit, concatenation with the skip, two convolution units."""
 
@@ -77,7 +89,9 @@ class UNet(nn.Module):
         self.base_channels = base_channels
         down = [base_channels * width for width in WIDTHS]
         up = [base_channels * width for width in UP_WIDTHS]
-        self.encoder = nn.ModuleList(DoubleConv(a, b) for a, b in zip([len(CHANNELS), *down[:-1]], down, strict=True))
+        self.encoder = nn.ModuleList(
+            DownBlock(above, out, pool=index > 0) for index, (above, out) in enumerate(zip([len(CHANNELS), *down[:-1]], down, strict=True))
+        )
         self.decoder = nn.ModuleList(
             UpBlock(below, skip, out) for below, skip, out in zip([down[-1], *up[:-1]], down[-2::-1], up, strict=True)
         )
@@ -87,7 +101,7 @@ class UNet(nn.Module):
         """(B, 3, h, w) float32 in [0, 1] -> (B, 2, h, w) logits."""
         skips = []
         for block in self.encoder:
-            x = block(F.max_pool2d(x, 2) if skips else x)
+            x = block(x)
             skips.append(x)
         for block, skip in zip(self.decoder, skips[-2::-1], strict=True):
             x = block(x, skip)
