@@ -29,7 +29,7 @@ Precision = Literal["fp32", "fp16", "int8"]
 UNTUNED = "not tuned"
 """The threshold rule of a model that had no validation set."""
 
-TOOLS = ("lineside", "torch", "onnx", "onnxruntime", "onnxscript", "numpy", "tensorrt")
+TOOLS = ("lineside", "torch", "onnx", "onnxruntime", "numpy", "tensorrt")
 """Packages whose versions a manifest records, where they are installed."""
 
 
@@ -98,10 +98,14 @@ class ModelManifest:
             if value not in get_args(known):
                 raise ConfigError(f"{name} {value!r}", why="unknown", fix=f"use {', '.join(get_args(known))}")
 
+    def to_json(self) -> dict[str, Any]:
+        """A dict of JSON values."""
+        return {**self.__dict__, "schema": SCHEMA, "spec": self.spec.to_json(), "versions": dict(self.versions)}
+
     def to_properties(self) -> dict[str, str]:
         """Metadata properties of an ONNX file: text under `lineside.*`."""
-        values: dict[str, Any] = {**self.__dict__, "schema": SCHEMA, "spec": self.spec.to_json(), "versions": dict(self.versions)}
-        return {PREFIX + key: value if isinstance(value, str) else json.dumps(value) for key, value in sorted(values.items())}
+        values = sorted(self.to_json().items())
+        return {PREFIX + key: value if isinstance(value, str) else json.dumps(value) for key, value in values}
 
     @classmethod
     def from_properties(cls, properties: Mapping[str, str], *, path: Path) -> ModelManifest | None:

@@ -1,0 +1,45 @@
+"""`lineside doctor`: what this machine can do."""
+
+from __future__ import annotations
+
+from rich.table import Table
+
+from ._console import ForceOption, JsonOption, check_json, emit, facts
+
+
+def doctor(json: JsonOption = None, force: ForceOption = False) -> None:
+    """Say what this machine can do, stage by stage, and the exact command for each missing part. Safe everywhere.
+
+    Example: lineside doctor
+    """
+    from lineside.engine.doctor import Diagnosis, diagnose
+
+    check_json(json, force=force)
+    diagnosis: Diagnosis = diagnose()
+    gpus = [
+        f"{gpu.name}, compute capability {gpu.compute_capability[0]}.{gpu.compute_capability[1]}, {gpu.memory_bytes / 2**30:.0f} GiB"
+        for gpu in (diagnosis.driver.gpus if diagnosis.driver else ())
+    ]
+    machine = facts(
+        "This machine",
+        [
+            ("Python", diagnosis.python),
+            ("system", diagnosis.system),
+            ("GPU", "; ".join(gpus) or f"none ({diagnosis.driver_problem})"),
+            *([("driver", "CUDA up to {}.{}".format(*diagnosis.driver.cuda_version))] if diagnosis.driver else []),
+            *([("Jetson", diagnosis.jetson)] if diagnosis.jetson else []),
+            ("TensorRT", diagnosis.tensorrt),
+            ("packages", ", ".join(f"{name} {version}" for name, version in diagnosis.packages.items())),
+        ],
+    )
+    stages = Table(title="Stages", title_justify="left", title_style="bold")
+    for column in ("stage", "does", "answer"):
+        stages.add_column(column, overflow="fold")
+    for answer in diagnosis.stages:
+        text = (
+            "[green]ready[/green]"
+            if answer.ready
+            else f"[yellow]missing: {', '.join(answer.missing)}[/yellow]\n{answer.fix}".replace("[engine", r"\[engine")
+        )
+        stages.add_row(answer.stage, answer.does, text)
+    emit(diagnosis.to_json(), machine, stages, json=json)

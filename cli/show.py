@@ -1,0 +1,109 @@
+"""`lineside show`: what a file is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.table import Table
+
+from lineside.errors import ModelError
+from lineside.manifest import ModelManifest
+
+from ._console import ForceOption, JsonOption, check_json, emit, facts
+
+if TYPE_CHECKING:
+    from lineside.export.describe import OnnxDescription
+    from lineside.train.checkpoint import Checkpoint
+
+
+def show(
+    file: Annotated[Path, typer.Argument(help="A checkpoint (.pt) or an ONNX file, ours or anybody's.")],
+    json: JsonOption = None,
+    force: ForceOption = False,
+) -> None:
+    """Say what a file is: shapes, precision, and where it comes from.
+
+    Example: lineside show strip.onnx
+    """
+    check_json(json, force=force)
+    if not file.is_file():
+        raise ModelError(f"{file}: no such file", why="a checkpoint or an ONNX file was expected there", fix="check the path")
+    if file.suffix.lower() == ".pt":
+        from lineside.train.checkpoint import load_checkpoint
+
+        checkpoint = load_checkpoint(file)
+        emit(checkpoint.to_json(), _checkpoint_table(file, checkpoint), json=json)
+    elif file.suffix.lower() == ".onnx":
+        from lineside.export.describe import describe_onnx
+
+        description = describe_onnx(file)
+        emit(description.to_json(), *_onnx_tables(description), json=json)
+    else:
+        raise ModelError(
+            f"{file}: a file of type {file.suffix or 'unknown'}",
+            why="this version shows checkpoints and ONNX files",
+            fix="name a .pt or .onnx file",
+        )
+
+
+def _checkpoint_table(file: Path, checkpoint: Checkpoint) -> Table:
+    spec = checkpoint.spec
+    return facts(
+        f"{file}: checkpoint",
+        [
+            ("strips", f"{spec.name} {spec.size}, {len(spec.grid)} tiles of {spec.tile_px} px"),
+            ("network", f"UNet, {checkpoint.base_channels} base channels, {_parameters(checkpoint) / 1e6:.2f} M parameters"),
+            (
+                "trained",
+                f"{checkpoint.epoch} of {checkpoint.options.epochs} epochs on {checkpoint.dataset}, seed {checkpoint.options.seed}",
+            ),
+            *((name.replace("_", " "), f"{value:.4f}") for name, value in checkpoint.metrics.items() if value is not None),
+            ("threshold", f"{checkpoint.threshold:.6g} ({checkpoint.threshold_rule})"),
+            ("best by", checkpoint.chosen_by),
+            ("weights sha256", checkpoint.weights_sha256),
+            ("data set fingerprint", checkpoint.dataset_fingerprint),
+            ("made with", _versions(checkpoint.versions)),
+        ],
+    )
+
+
+def _parameters(checkpoint: Checkpoint) -> int:
+    return sum(parameter.numel() for parameter in checkpoint.network().parameters())
+
+
+def _onnx_tables(description: OnnxDescription) -> tuple[Table, ...]:
+    graph = facts(
+        f"{description.path}: ONNX",
+        [
+            ("inputs", "\n".join(description.inputs)),
+            ("outputs", "\n".join(description.outputs)),
+            ("opset", f"{description.opset} (file format {description.ir_version})"),
+            ("nodes", ", ".join(f"{count} {name}" for name, count in description.nodes.items())),
+            ("weights", ", ".join(f"{size / 2**20:.2f} MiB {name}" for name, size in description.weight_bytes.items()) or "none"),
+            ("size", f"{description.size_bytes / 2**20:.2f} MiB"),
+            ("sha256", description.sha256),
+            ("producer", description.producer),
+        ],
+    )
+    if description.manifest is None:
+        return graph, facts("Lineage", [("none", "this file carries no metadata of lineside: who trained it on what is not known")])
+    return graph, facts("Lineage", _lineage(description.manifest))
+
+
+def _lineage(manifest: ModelManifest) -> list[tuple[str, Any]]:
+    spec = manifest.spec
+    return [
+        ("strips", f"{spec.name} {spec.size}, {len(spec.grid)} tiles of {spec.tile_px} px"),
+        ("form", f"tiling {manifest.tiling}, io {manifest.io}, precision {manifest.precision}"),
+        ("threshold", f"{manifest.threshold:.6g} ({manifest.threshold_rule})"),
+        ("network", f"UNet, {manifest.base_channels} base channels"),
+        ("weights sha256", manifest.weights_sha256),
+        ("checkpoint sha256", manifest.checkpoint_sha256),
+        ("made with", _versions(manifest.versions)),
+    ]
+
+
+def _versions(versions: Any) -> str:
+    return ", ".join(f"{name} {version}" for name, version in versions.items())

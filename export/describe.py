@@ -1,0 +1,80 @@
+"""What an ONNX file is: inputs, outputs, opset, nodes by type, and its lineage where it is ours.
+
+In:   any ONNX file.
+Out:  an `OnnxDescription`. Reads the file and runs nothing.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lineside._optional import require
+from lineside.errors import ModelError
+from lineside.manifest import ModelManifest, sha256_of_file
+
+
+@dataclass(frozen=True, kw_only=True)
+class OnnxDescription:
+    """What an ONNX file is. `manifest` is None for a file that lineside did not write."""
+
+    path: Path
+    size_bytes: int
+    sha256: str
+    producer: str
+    ir_version: int
+    opset: int
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    nodes: Mapping[str, int]
+    weights: int
+    weight_bytes: Mapping[str, int]
+    manifest: ModelManifest | None
+
+    def to_json(self) -> dict[str, Any]:
+        """A dict of JSON values."""
+        manifest = self.manifest.to_json() if self.manifest else None
+        return {**self.__dict__, "kind": "onnx", "path": str(self.path), "manifest": manifest}
+
+
+def describe_onnx(path: Path) -> OnnxDescription:
+    """Describe the ONNX file at `path`.
+
+    Raises:
+        ModelError: It is not an ONNX file.
+    """
+    onnx = require("onnx", extra="export")
+    decode_error = require("google.protobuf.message", extra="export").DecodeError
+    try:
+        model = onnx.load(str(path), load_external_data=False)
+    except (decode_error, ValueError) as exc:
+        raise ModelError(f"{path}: not an ONNX file", why=str(exc) or "it cannot be parsed", fix="export it again") from exc
+    if not model.graph.node:
+        raise ModelError(f"{path}: not an ONNX file", why="it holds no graph", fix="export it again")
+    constants = {tensor.name for tensor in model.graph.initializer}
+    types = Counter[str]()
+    for tensor in model.graph.initializer:
+        types[onnx.TensorProto.DataType.Name(tensor.data_type).lower()] += len(tensor.raw_data) or tensor.ByteSize()
+    return OnnxDescription(
+        path=path,
+        size_bytes=path.stat().st_size,
+        sha256=sha256_of_file(path),
+        producer=f"{model.producer_name} {model.producer_version}".strip() or "unknown",
+        ir_version=model.ir_version,
+        opset=max((opset.version for opset in model.opset_import if opset.domain in ("", "ai.onnx")), default=0),
+        inputs=tuple(_tensor(value, onnx) for value in model.graph.input if value.name not in constants),
+        outputs=tuple(_tensor(value, onnx) for value in model.graph.output),
+        nodes=dict(Counter(node.op_type for node in model.graph.node).most_common()),
+        weights=len(constants),
+        weight_bytes=dict(types.most_common()),
+        manifest=ModelManifest.from_properties({entry.key: entry.value for entry in model.metadata_props}, path=path),
+    )
+
+
+def _tensor(value: Any, onnx: Any) -> str:
+    kind = value.type.tensor_type
+    sides = [side.dim_param or (str(side.dim_value) if side.HasField("dim_value") else "?") for side in kind.shape.dim]
+    return f"{value.name} ({', '.join(sides)}) {onnx.TensorProto.DataType.Name(kind.elem_type).lower()}"

@@ -1,0 +1,167 @@
+"""Turn the modules of this folder into ONNX nodes, by tracing them with torch.fx.
+
+In:   a module tree of `modules.py`, batch norms folded, and a GraphWriter.
+Out:  nodes in the writer, and the names of the graph's outputs.
+
+Why not torch.onnx.export: its TorchDynamo path writes opset 18 and up only, its TorchScript path is deprecated, and both
+name tensors by counting. Callers need opset 11 (design 4), and calibration needs a tensor to have the same name in every
+tiling and io form (design 5). The modules stay the only description of the model: tracing them takes a dozen operations,
+and `check.py` compares every file with PyTorch before it is kept. An operation that is not among them is a bug of ours
+and raises NotImplementedError with its name.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import fx, nn
+from torch.nn import functional as F
+
+from .writer import GraphWriter
+
+NETWORK = "network."
+"""Scopes are named from here on, so that what is around the network does not change the names within it."""
+WHOLE = 2**63 - 1
+
+Names = dict[fx.Node, str]
+
+
+def write_graph(model: nn.Module, writer: GraphWriter, *, inputs: Sequence[str], outputs: Sequence[str]) -> None:
+    """Trace `model` and write its nodes; the graph's inputs and outputs get these names.
+
+    The tensors of `writer.integer_values` are cast where the model says `.float()`; all others are float32 already.
+
+    Raises:
+        NotImplementedError: The model uses an operation that has no ONNX form here.
+    """
+    names: Names = {}
+    given = iter(inputs)
+    for node in fx.symbolic_trace(model).graph.nodes:
+        if node.op == "placeholder":
+            names[node] = next(given)
+        elif node.op == "output":
+            _name_outputs(node.args[0], names, writer, outputs)
+        elif node.op == "call_module":
+            names[node] = _module(node, model.get_submodule(node.target), names, writer)
+        else:
+            names[node] = _operation(node)(node, names, writer)
+
+
+def _name_outputs(results: Any, names: Names, writer: GraphWriter, outputs: Sequence[str]) -> None:
+    """Give the nodes that make the outputs their public names, wherever those are read."""
+    results = results if isinstance(results, tuple) else (results,)
+    public = {names[result]: output for result, output in zip(results, outputs, strict=True)}
+    for node in writer.nodes:
+        for values in (node.input, node.output):
+            values[:] = [public.get(value, value) for value in values]
+
+
+def _scope(node: fx.Node) -> str:
+    """Where the node stands, from the network on: "encoder.0.convs.1", or the whole path outside of it."""
+    stack = list(node.meta.get("nn_module_stack", {}))
+    path = stack[-1] if stack else ""
+    return path.split(NETWORK, 1)[1] if NETWORK in path else path.removesuffix(".network")
+
+
+def _name(node: fx.Node, operation: str) -> str:
+    scope = _scope(node)
+    return f"{scope}.{operation}" if scope else operation
+
+
+def _module(node: fx.Node, module: nn.Module, names: Names, writer: GraphWriter) -> str:
+    source = names[node.args[0]]  # type: ignore[index]  # a module's first argument is a node
+    if isinstance(module, nn.Identity):
+        return source
+    if not isinstance(module, nn.Conv2d) or module.bias is None:
+        raise NotImplementedError(f"no ONNX form for {type(module).__name__}")
+    name = _scope(node)
+    return writer.conv(source, name, module.weight.detach().numpy(), module.bias.detach().numpy(), weights=name)
+
+
+def _operation(node: fx.Node) -> Callable[[fx.Node, Names, GraphWriter], str]:
+    if node.target not in _OPERATIONS:
+        raise NotImplementedError(f"no ONNX form for {node.op} {node.target}")
+    return _OPERATIONS[node.target]
+
+
+def _relu(node: fx.Node, names: Names, writer: GraphWriter) -> str:
+    return writer.add("Relu", [names[node.args[0]]], _name(node, "relu"))
+
+
+def _max_pool(node: fx.Node, names: Names, writer: GraphWriter) -> str:
+    side = node.args[1]
+    return writer.add("MaxPool", [names[node.args[0]]], _name(node, "pool"), kernel_shape=[side, side], strides=[side, side])
+
+
+def _interpolate(node: fx.Node, names: Names, writer: GraphWriter) -> str:
+    if node.kwargs["mode"] != "bilinear" or not node.kwargs["align_corners"]:
+        raise NotImplementedError(f"no ONNX form for interpolate with {node.kwargs}")
+    return writer.resize_bilinear(names[node.args[0]], _name(node, "resize"), float(node.kwargs["scale_factor"]))  # type: ignore[arg-type]
+
+
+def _concat(node: fx.Node, names: Names, writer: GraphWriter) -> str:
+    return writer.add("Concat", [names[part] for part in node.args[0]], _name(node, "concat"), axis=node.kwargs["dim"])  # type: ignore[union-attr]
+
+
+def _slice(node: fx.Node, names: Names, writer: GraphWriter) -> str:
+    ranges = {
+        axis: (part.start or 0, WHOLE if part.stop is None else part.stop)
+        for axis, part in enumerate(node.args[1])  # type: ignore[arg-type]
+        if part != slice(None)
+    }
+    source = names[node.args[0]]
+    name = writer.slice(source, _name(node, "slice"), ranges)
+    if source in writer.integer_values:
+        writer.integer_values.add(name)
+    return name
+
+
+def _reshape(node: fx.Node, names: Names, writer: GraphWriter) -> str:
+    return writer.add("Reshape", [names[node.args[0]], writer.integers(*node.args[1:])], _name(node, "reshape"))
+
+
+def _softmax(node: fx.Node, names: Names, writer: GraphWriter) -> str:
+    return writer.softmax_of_channels(names[node.args[0]], _name(node, "softmax"))
+
+
+def _pad(node: fx.Node, names: Names, writer: GraphWriter) -> str:
+    # PyTorch lists (before, after) from the last axis to the first; ONNX all befores, then all afters, from the first axis on
+    flat: tuple[int, ...] = node.args[1]  # type: ignore[assignment]
+    pairs = [(0, 0)] * (4 - len(flat) // 2) + list(zip(flat[-2::-2], flat[::-2], strict=True))
+    mode = {"constant": "constant", "replicate": "edge"}[node.kwargs.get("mode", "constant")]  # type: ignore[index]
+    before, after = zip(*pairs, strict=True)
+    return writer.pad(names[node.args[0]], _name(node, "pad"), before=before, after=after, mode=mode)
+
+
+def _to_float(node: fx.Node, names: Names, writer: GraphWriter) -> str:
+    source = names[node.args[0]]
+    if source not in writer.integer_values:
+        return source
+    return writer.add("Cast", [source], _name(node, "float"), to=1)
+
+
+def _divide(node: fx.Node, names: Names, writer: GraphWriter) -> str:
+    divisor = writer.constant(f"float32.{node.args[1]:g}", torch.tensor(node.args[1], dtype=torch.float32).numpy())  # type: ignore[str-format]
+    return writer.add("Div", [names[node.args[0]], divisor], _name(node, "divide"))
+
+
+def _max(node: fx.Node, names: Names, writer: GraphWriter) -> str:
+    return writer.reduce_max(names[node.args[0]], _name(node, "max"), node.kwargs["dim"])
+
+
+_OPERATIONS: dict[Any, Callable[[fx.Node, Names, GraphWriter], str]] = {
+    F.relu: _relu,
+    F.max_pool2d: _max_pool,
+    F.interpolate: _interpolate,
+    F.pad: _pad,
+    torch.cat: _concat,
+    torch.softmax: _softmax,
+    torch.amax: _max,
+    operator.getitem: _slice,
+    operator.truediv: _divide,
+    "reshape": _reshape,
+    "float": _to_float,
+}
