@@ -22,7 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import ConfigError, DatasetError
-from .reader import SUFFIXES, is_strip_file, read_pixels, read_strip, spec_of_file
+from .pixels import SUFFIXES, read_marks
+from .reader import is_strip_file, read_strip, spec_of_file
 from .spec import StripSpec
 
 GOOD = "good"
@@ -72,7 +73,7 @@ class Dataset:
                 fix="check the path, or make one: lineside synth " + str(root),
             )
         if not (root / "train" / GOOD).is_dir() and not (root / "test").is_dir():
-            found = ", ".join(sorted(child.name for child in root.iterdir())[:8]) or "nothing"
+            found = ", ".join(child.name for child in _listing(root)[:8]) or "nothing"
             raise DatasetError(
                 f"{root}: not a data set (found {found})",
                 why="good strips lie in train/good, labelled ones in test/good and test/DEFECT",
@@ -88,7 +89,7 @@ class Dataset:
             DatasetError: train/good is missing or holds no strips.
         """
         folder = self.root / "train" / GOOD
-        paths = _strips_in(folder)
+        paths = _files_in(folder)
         if not paths:
             raise DatasetError(
                 f"{folder}: no strips",
@@ -133,43 +134,41 @@ class Dataset:
         return digest.hexdigest()
 
     def _samples(self, part: str) -> tuple[Sample, ...]:
-        folder = self.root / part
-        if not folder.is_dir():
-            return ()
-        kinds = sorted((child for child in folder.iterdir() if child.is_dir()), key=lambda child: (child.name != GOOD, child.name))
-        return tuple(
-            Sample(path=path, kind=kind.name, mask=None if kind.name == GOOD else self._mask_of(path, part))
-            for kind in kinds
-            for path in _strips_in(kind)
-        )
+        samples: list[Sample] = []
+        for folder in sorted(_folders_in(self.root / part), key=lambda folder: (folder.name != GOOD, folder.name)):
+            masks = self._masks_of(folder)
+            samples += [Sample(path=path, kind=folder.name, mask=masks.get(path)) for path in _files_in(folder)]
+        return tuple(samples)
 
-    def _mask_of(self, path: Path, part: str) -> Path | None:
-        """The mask of a defective strip; None when the data set has no ground truth at all."""
+    def _masks_of(self, folder: Path) -> dict[Path, Path]:
+        """The mask of every strip of a DEFECT folder; empty when the data set has no ground truth at all."""
         truth = self.root / "ground_truth"
-        if not truth.is_dir():
-            return None
-        folder = truth / path.parent.name
-        for stem in (path.stem, f"{path.stem}_mask"):
-            for suffix in SUFFIXES:
-                for name in (stem + suffix, stem + suffix.upper()):
-                    if (folder / name).is_file():
-                        self._refuse_shared_mask(path, part)
-                        return folder / name
-        raise DatasetError(
-            f"{folder}: no mask for {path.relative_to(self.root)}",
-            why=f"there is a ground_truth folder, so every defective strip needs {path.stem}.png or {path.stem}_mask.png (or .tif) in it",
-            fix="add the mask, move the strip out, or remove ground_truth to measure verdicts alone",
-        )
+        if folder.name == GOOD or not truth.is_dir():
+            return {}
+        self._refuse_shared_masks(folder.name)
+        drawn = {path.stem: path for path in _files_in(truth / folder.name)}
+        masks = {}
+        for path in _files_in(folder):
+            mask = drawn.get(path.stem) or drawn.get(f"{path.stem}_mask")
+            if mask is None:
+                raise DatasetError(
+                    f"{truth / folder.name}: no mask for {path.relative_to(self.root)}",
+                    why=f"with a ground_truth folder every defective strip needs {path.stem}.png or {path.stem}_mask.png (or .tif) in it",
+                    fix="add the mask, move the strip out, or remove ground_truth to measure verdicts alone",
+                )
+            masks[path] = mask
+        return masks
 
-    def _refuse_shared_mask(self, path: Path, part: str) -> None:
-        other = self.root / ("test" if part == "valid" else "valid") / path.parent.name
-        twin = next((other / (path.stem + suffix) for suffix in SUFFIXES if (other / (path.stem + suffix)).is_file()), None)
-        if twin is not None:
-            raise DatasetError(
-                f"{twin.relative_to(self.root)} and {path.relative_to(self.root)} have the same stem",
-                why="valid and test share ground_truth, so one mask would stand for two strips",
-                fix="rename one of the strips and its mask",
-            )
+    def _refuse_shared_masks(self, kind: str) -> None:
+        seen: dict[str, Path] = {}
+        for path in (*_files_in(self.root / "valid" / kind), *_files_in(self.root / "test" / kind)):
+            twin = seen.setdefault(path.stem, path)
+            if twin != path:
+                raise DatasetError(
+                    f"{self.root}: {twin.relative_to(self.root)} and {path.relative_to(self.root)} have the same stem",
+                    why="they share the folder ground_truth, so one mask would stand for two strips",
+                    fix="rename one of the strips and its mask",
+                )
 
 
 def read_mask(sample: Sample, spec: StripSpec) -> NDArray[np.bool_]:
@@ -179,18 +178,16 @@ def read_mask(sample: Sample, spec: StripSpec) -> NDArray[np.bool_]:
         DatasetError: The mask has another size, or marks nothing.
         StripError: The mask cannot be read.
     """
+    size = (spec.height_px, spec.width_px)
     if sample.mask is None:
-        return np.zeros((spec.height_px, spec.width_px), np.bool_)
-    pixels = read_pixels(sample.mask)
-    if pixels.ndim == 3:  # a gray picture saved as RGB or with channels first: any channel marks a defect
-        pixels = pixels.max(axis=int(np.argmin(pixels.shape)))
-    if pixels.shape != (spec.height_px, spec.width_px):
+        return np.zeros(size, np.bool_)
+    mask = read_marks(sample.mask, size)
+    if mask.shape != size:
         raise DatasetError(
-            f"{sample.mask}: mask of {' x '.join(str(side) for side in pixels.shape)} px",
+            f"{sample.mask}: mask of {' x '.join(str(side) for side in mask.shape)} px",
             why=f"its strip {sample.path.name} has {spec.height_px} x {spec.width_px} px",
             fix="draw the mask on the strip itself",
         )
-    mask = np.asarray(pixels > 0)
     if not mask.any():
         raise DatasetError(
             f"{sample.mask}: the mask marks no pixel",
@@ -205,8 +202,22 @@ def read_sample(sample: Sample, spec: StripSpec) -> tuple[NDArray[Any], NDArray[
     return read_strip(sample.path, spec), read_mask(sample, spec)
 
 
-def _strips_in(folder: Path) -> tuple[Path, ...]:
-    return tuple(sorted(path for path in folder.iterdir() if path.is_file() and is_strip_file(path))) if folder.is_dir() else ()
+def _files_in(folder: Path) -> tuple[Path, ...]:
+    """Strips or masks of a folder, sorted by name; none when there is no such folder."""
+    return tuple(path for path in _listing(folder) if is_strip_file(path) and path.is_file())
+
+
+def _folders_in(folder: Path) -> tuple[Path, ...]:
+    return tuple(path for path in _listing(folder) if not path.name.startswith(".") and path.is_dir())
+
+
+def _listing(folder: Path) -> tuple[Path, ...]:
+    try:
+        return tuple(sorted(folder.iterdir())) if folder.is_dir() else ()
+    except OSError as exc:
+        raise DatasetError(
+            f"{folder}: cannot be read", why=(exc.strerror or str(exc)).lower(), fix="ask for the right to read this folder"
+        ) from exc
 
 
 def _spec_of(root: Path) -> StripSpec:
@@ -214,18 +225,17 @@ def _spec_of(root: Path) -> StripSpec:
     file = root / DATASET_FILE
     if file.is_file():
         try:
-            value = json.loads(file.read_text())
+            value = json.loads(file.read_bytes())
             if value["schema"] != DATASET_SCHEMA:
                 raise DatasetError(
                     f"{file}: schema {value['schema']}", why=f"this version reads schema {DATASET_SCHEMA}", fix="make the data set again"
                 )
             return StripSpec.from_json(value["spec"])
-        except (ValueError, KeyError, TypeError, ConfigError) as exc:
-            raise DatasetError(
-                f"{file}: damaged", why=str(exc).split("\n")[0], fix="make the data set again, or remove the file and say --size"
-            ) from exc
-    folders = [root / "train" / GOOD, root / "test" / GOOD, *sorted(child for child in (root / "test").glob("*") if child.is_dir())]
-    first = next((path for folder in folders for path in _strips_in(folder)), None)
+        except (OSError, ValueError, KeyError, TypeError, ConfigError) as exc:
+            why = f"{type(exc).__name__}: {exc}".split("\n")[0]
+            raise DatasetError(f"{file}: damaged", why=why, fix="make the data set again, or remove the file and say --size") from exc
+    folders = [root / "train" / GOOD, root / "test" / GOOD, *_folders_in(root / "test")]
+    first = next((path for folder in folders for path in _files_in(folder)), None)
     if first is None:
         folder = root / "train" / GOOD
         raise DatasetError(

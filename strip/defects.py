@@ -135,4 +135,5 @@ def _channels_of_each(rng: np.random.Generator, options: DefectOptions) -> list[
     distractors = [_DISTRACTORS[rng.integers(len(_DISTRACTORS))] for _ in range(total - target_only)]
     if distractors and all(where == (_REF1, _REF2) for where in distractors):
         distractors[0] = _DISTRACTORS[rng.integers(2)]  # else Ref1 and Ref2 would hold the same set
-    return [(_TARGET,)] * target_only + distractors
+    # Those of one reference first: a patch too small for all then still has different sets.
+    return [(_TARGET,)] * target_only + sorted(distractors, key=len)

@@ -1,9 +1,10 @@
 """Write files that are whole or not there.
 
-A file is written beside its place under a temporary name, flushed to the disk and renamed. Whatever happens before the
-rename leaves what existed untouched and nothing new behind.
+A file, or a folder, is written beside its place under a temporary name, flushed to the disk and renamed. Whatever happens
+before the rename leaves what existed untouched and nothing new behind.
 
-`file_being_written` gives the temporary path; `write_bytes`, `write_text` and `write_json` are the short forms.
+`file_being_written` and `folder_being_written` give the temporary path; `write_bytes`, `write_text` and `write_json` are the
+short forms.
 `refuse_existing` and `make_output_folder` are the one place that decides about overwriting.
 """
 
@@ -14,6 +15,7 @@ import errno
 import json
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -31,6 +33,9 @@ _FIXES = {
     errno.EISDIR: "a folder is in the way: choose another name",
     errno.ENOENT: "choose a folder that exists or can be made",
     errno.ENAMETOOLONG: "choose a shorter name",
+    errno.EFBIG: "that is more than one file may hold there: choose another place",
+    errno.EBUSY: "that is a mounted volume: name a new folder inside it",
+    errno.EXDEV: "that is a mounted volume: name a new folder inside it",
     errno.EIO: "the disk reports an error: check it, or choose another place",
 }
 
@@ -69,6 +74,33 @@ def file_being_written(path: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+@contextlib.contextmanager
+def folder_being_written(path: Path) -> Iterator[Path]:
+    """Give a temporary folder beside `path`; when the block ends well, it becomes `path`, and what was there is gone.
+
+    Whether a folder that exists may go is the caller's to decide, before.
+
+    Raises:
+        OutputError: The disk is full or the place is not writable.
+    """
+    path = path.resolve()
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary, before = (path.with_name(f".{path.name}.{secrets.token_hex(4)}.{what}") for what in ("partial", "before"))
+        try:
+            temporary.mkdir()
+            yield temporary
+            if path.exists():
+                path.rename(before)
+            temporary.rename(path)
+        finally:
+            if before.exists() and not path.exists():  # interrupted between the two
+                before.rename(path)
+            for folder in (temporary, before):
+                if folder.exists():
+                    shutil.rmtree(folder)
+
+
 def write_bytes(path: Path, data: bytes | memoryview) -> None:
     """Write `path` whole or not at all. Raises: OutputError."""
     with file_being_written(path) as temporary:
@@ -94,10 +126,12 @@ def refuse_existing(path: Path, *, force: bool) -> None:
     """Refuse an output file that exists, unless the user said --force.
 
     Raises:
-        OutputError: `path` exists and `force` is off, or `path` is a folder.
+        OutputError: `path` exists and `force` is off, or `path` is a folder or a device, which no file may replace.
     """
     if path.is_dir():
         raise OutputError(f"{path} is a folder", why="a file is written there", fix=f"name a file, such as {path / 'out'}")
+    if path.exists() and not path.is_file():
+        raise OutputError(f"{path} is not a file", why="a file is written there in one step", fix="name a file")
     if path.exists() and not force:
         raise OutputError(f"{path} already exists", why="nothing is overwritten by accident", fix="add --force, or name another file")
 

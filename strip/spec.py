@@ -55,10 +55,11 @@ class StripSpec:
         multiple = 2**POOLINGS
         if self.tile_px < multiple or self.tile_px % multiple:
             low = max(multiple, self.tile_px // multiple * multiple)
+            fitting = [side for side in (low, low + multiple) if side <= min(self.height_px, self.width_px)]
             raise ConfigError(
                 f"tile of {self.tile_px} px",
                 why=f"the network halves a tile {POOLINGS} times, so its side is a multiple of {multiple}",
-                fix=f"use --tile {low} or --tile {low + multiple}",
+                fix=f"use {' or '.join(f'--tile {side}' for side in fitting or [low])}",
             )
         if self.tile_px > min(self.height_px, self.width_px):
             side = min(self.height_px, self.width_px) // multiple * multiple

@@ -73,13 +73,18 @@ def calculate_positions(size: int, tile: int, min_tiles: int = 1) -> list[int]:
         The first pixel of every tile, ascending. 976/128 with 9: 0, 106, 212, ... 848 (design 2).
 
     Raises:
-        ConfigError: The tile is larger than what it has to cover, or a number is not positive.
+        ConfigError: The tile is larger than what it has to cover, a number is not positive, or two tiles would be the same.
     """
     if min(size, tile, min_tiles) < 1 or tile > size:
         raise ConfigError(
             f"{min_tiles} tiles of {tile} px over {size} px",
             why="a tile has to fit into the strip",
             fix=f"choose a tile of at most {size} px",
+        )
+    places = size - tile + 1
+    if min_tiles > places:
+        raise ConfigError(
+            f"{min_tiles} tiles of {tile} px over {size} px", why="two of them would be the same", fix=f"use at most {places} tiles"
         )
     count = max(min_tiles, -(-size // tile))
     if count == 1:
