@@ -1,0 +1,254 @@
+"""Inspect strips with a model, whatever runs it.
+
+    with Inspector.load("strip.onnx") as inspector:
+        result = inspector.inspect(strip)
+
+In:   a model file; strips (C, H, W) uint8 or float32 in 0..255, C = 3 or 4, any strides.
+Out:  `Result` per strip. A model that answers NaN or anything outside [0, 1] is an error: NaN >= threshold is false, and
+      the verdict on a bad part would be OK.
+One Inspector per thread; `clone()` makes another one on the same model.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from time import perf_counter_ns
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lineside.errors import ConfigError, LinesideError, ModelError, StripError
+from lineside.manifest import ModelManifest, checked_threshold
+from lineside.reader import check_strip
+from lineside.spec import CHANNELS, FULL_SCALE, StripSpec
+from lineside.threshold import DEFAULT_THRESHOLD
+
+from .onnxruntime_backend import OnnxRuntimeBackend
+from .result import Result, Timing
+
+ROUNDING = 1e-6
+"""How far heat may lie outside [0, 1], and the graph's score from the heatmap's maximum: a few steps of a float32 below 1."""
+_NS_PER_MS = 1e6
+
+
+class Inspector:
+    """A loaded model. `close()` is idempotent; not for two threads at once, which it notices and refuses.
+
+    The thread that calls owns the input buffer until the answer is there; after the first call nothing is allocated per strip but
+    what the runtime returns.
+    """
+
+    def __init__(self, backend: OnnxRuntimeBackend, *, threshold: float) -> None:
+        self._backend = backend
+        self._threshold = checked_threshold(threshold)
+        self._busy = threading.Lock()
+        self._closed = False
+
+    @classmethod
+    def load(
+        cls,
+        path: str | Path,
+        *,
+        providers: Sequence[str] | None = None,
+        threads: int | None = None,
+        threshold: float | None = None,
+        spec: StripSpec | None = None,
+    ) -> Inspector:
+        """Load a model.
+
+        Args:
+            path: An ONNX file of `lineside export`, or any with the production contract when `spec` is given.
+            providers: Names as ONNX Runtime has them, or short ("cpu", "cuda"), in order of precedence; None: CPU. A provider that
+                cannot run is an error, never replaced by another.
+            threads: Threads of one run; None: one per physical core that the process may use.
+            threshold: NG at or above it; None: what the model carries.
+            spec: The strips of a model that carries no metadata.
+
+        Raises:
+            ModelError: Not a model that this version can run.
+            DeviceError: A provider is not available or does not run.
+            ConfigError: A threshold outside 0..1, or less than one thread.
+            MissingPackageError: ONNX Runtime is not installed.
+        """
+        path = Path(path)
+        if path.suffix.lower() != ".onnx":
+            raise ModelError(
+                f"{path}: not an ONNX file",
+                why="this version of lineside inspects with ONNX files (.onnx)",
+                fix=f"export one: lineside export CHECKPOINT --out {path.with_suffix('.onnx').name}",
+            )
+        backend = OnnxRuntimeBackend.load(path, providers=providers, threads=threads, spec=spec)
+        if threshold is None:
+            threshold = backend.model.manifest.threshold if backend.model.manifest else DEFAULT_THRESHOLD
+        return cls(backend, threshold=threshold)
+
+    @property
+    def spec(self) -> StripSpec:
+        """The strips that the model inspects."""
+        return self._backend.model.spec
+
+    @property
+    def threshold(self) -> float:
+        """A strip is NG when its score is at least this."""
+        return self._threshold
+
+    @property
+    def manifest(self) -> ModelManifest | None:
+        """What the model says about itself; None for a model without metadata."""
+        return self._backend.model.manifest
+
+    def describe(self) -> dict[str, Any]:
+        """What is loaded and what really runs it, as JSON values."""
+        return {**self._backend.describe(), "threshold": self._threshold}
+
+    def inspect(self, strip: NDArray[Any]) -> Result:
+        """Inspect one strip.
+
+        Args:
+            strip: (C, H, W) uint8 or float32 in 0..255, C = 3 or 4, any strides. Not changed, not kept.
+
+        Raises:
+            StripError: It is something else.
+            ModelError: The model cannot run, or answers nonsense.
+            LinesideError: Another thread is inspecting, or the Inspector is closed.
+        """
+        return self._run(iter((strip,)), 1)[0]
+
+    def inspect_many(self, strips: Iterable[NDArray[Any]], *, batch: int | None = None) -> Iterator[Result]:
+        """Inspect strips in their order, `batch` of them in one run; None: one, or the number that the model is fixed to.
+
+        Takes only as many strips as it needs for the next results. Raises what `inspect` raises, at the strip that is at fault.
+
+        Raises:
+            ConfigError: The model cannot take that many.
+        """
+        fixed = self._backend.model.batch
+        rows = fixed or 1 if batch is None else batch
+        if rows < 1 or (fixed is not None and rows != fixed):
+            raise ConfigError(
+                f"batch of {rows}",
+                why=f"this model takes {fixed} strips at a time" if fixed else "a batch has one strip at least",
+                fix="leave the batch out" if fixed else "use 1 or more",
+            )
+        return self._batches(iter(strips), rows)
+
+    def heatmap(self, strip: NDArray[Any]) -> NDArray[np.float32]:
+        """The heatmap of one strip, (H, W) float32 in [0, 1]. Raises what `inspect` raises."""
+        return self.inspect(strip).heatmap
+
+    def clone(self) -> Inspector:
+        """An Inspector for another thread: the same model and threshold, buffers of its own.
+
+        Raises:
+            LinesideError: This one is closed.
+        """
+        self._refuse_closed()
+        return Inspector(self._backend.clone(), threshold=self._threshold)
+
+    def close(self) -> None:
+        """Let go of the model and the buffers.
+
+        Raises:
+            LinesideError: Another thread is inspecting.
+        """
+        self._take()
+        try:
+            self._closed = True
+            self._backend.close()
+        finally:
+            self._busy.release()
+
+    def __enter__(self) -> Inspector:
+        self._refuse_closed()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def _batches(self, strips: Iterator[NDArray[Any]], rows: int) -> Iterator[Result]:
+        while results := self._run(strips, rows):
+            yield from results
+
+    def _run(self, strips: Iterator[NDArray[Any]], rows: int) -> list[Result]:
+        """Inspect the next `rows` strips, fewer at the end: the hot path."""
+        self._take()
+        try:
+            self._refuse_closed()
+            self._backend.reserve(rows)
+            pre_ns = count = 0
+            for strip in islice(strips, rows):
+                started = perf_counter_ns()
+                self._fill(self._backend.input[count], strip)
+                pre_ns += perf_counter_ns() - started
+                count += 1
+            if not count:
+                return []
+            filled = perf_counter_ns()
+            heatmaps, scores = self._backend.run(count)
+            ran = perf_counter_ns()
+            judged = [_checked_score(heatmaps[row], None if scores is None else scores[row]) for row in range(count)]
+            share = _NS_PER_MS * count
+            timing = Timing(pre_ms=pre_ns / share, inference_ms=(ran - filled) / share, post_ms=(perf_counter_ns() - ran) / share)
+            return [
+                Result(heatmap=heatmaps[row], score=score, threshold=self._threshold, timing=timing, backend=self._backend.name)
+                for row, score in enumerate(judged)
+            ]
+        finally:
+            self._busy.release()
+
+    def _fill(self, row: NDArray[Any], strip: NDArray[Any]) -> None:
+        """Write a strip into one row (C, H, W) of the input buffer, as the model takes it."""
+        self._check(strip, row.dtype)
+        if len(row) == len(CHANNELS):  # production: values in [0, 1]
+            np.divide(strip[: len(CHANNELS)], FULL_SCALE, out=row, dtype=np.float32)
+        else:  # raw: bytes as they are, a zero mask where the strip has none
+            row[: len(strip)] = strip
+            row[len(strip) :] = 0
+
+    def _check(self, strip: NDArray[Any], taken: np.dtype[Any]) -> None:
+        """Raises: StripError, when the model cannot take the strip."""
+        if not isinstance(strip, np.ndarray):
+            raise StripError(f"strip: a {type(strip).__name__}", why="a strip is a numpy array (C, H, W)", fix="use numpy.asarray(...)")
+        check_strip(strip, self.spec, name="strip")
+        if taken == np.uint8 and strip.dtype != np.uint8:
+            raise StripError(
+                f"strip: values of type {strip.dtype}",
+                why="this model takes bytes (io=raw, uint8), and nothing is rounded in silence",
+                fix="send uint8 as the camera gives it, or use a model of io=production",
+            )
+
+    def _take(self) -> None:
+        if not self._busy.acquire(blocking=False):
+            raise LinesideError(
+                "this Inspector is at work in another thread",
+                why="it owns one input buffer, so it inspects for one thread at a time",
+                fix="give every thread its own: inspector.clone() shares the model",
+            )
+
+    def _refuse_closed(self) -> None:
+        if self._closed:
+            raise LinesideError("this Inspector is closed", why="its model has been let go", fix="load it again: Inspector.load(...)")
+
+
+def _checked_score(heatmap: NDArray[np.float32], graph_score: np.float32 | None) -> float:
+    """The score of one heatmap: its maximum, which the graph's own score has to agree with.
+
+    Raises:
+        ModelError: A value is NaN, infinite or outside [0, 1], or the two scores differ.
+    """
+    low, high = heatmap.min(), heatmap.max()  # one NaN makes both NaN, and every comparison with NaN is false
+    score = high if graph_score is None else graph_score
+    if not (low >= -ROUNDING and high <= 1 + ROUNDING and abs(score - high) <= ROUNDING):
+        raise ModelError(
+            f"the model answered heat from {low:g} to {high:g} and the score {score:g}",
+            why="heat is a probability in 0..1, and the score is its maximum",
+            fix="do not use this model on the line; export it again from its checkpoint",
+        )
+    if low < 0 or high > 1:
+        np.clip(heatmap, 0, 1, out=heatmap)
+    return min(max(float(high), 0.0), 1.0)

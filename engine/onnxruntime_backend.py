@@ -1,0 +1,292 @@
+"""Run an ONNX file with ONNX Runtime.
+
+In:   the path of a full-image model; the providers and threads that the caller wants.
+Out:  `OnnxRuntimeBackend`: an input buffer to write strips into, and `run`, which returns heatmaps and scores.
+Never falls back: a provider that was asked for and does not run is an error. Knows nothing of verdicts and values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lineside._optional import require
+from lineside.errors import ConfigError, DeviceError, ModelError
+from lineside.manifest import Io, ModelManifest, sha256_of_file
+from lineside.spec import StripSpec
+
+from .contract import CONTRACTS, Tensor, check_graph
+from .cores import physical_cores
+
+CPU = "CPUExecutionProvider"
+_SUFFIX = "ExecutionProvider"
+_NUMPY_NAMES = {"float": "float32", "double": "float64"}  # where ONNX Runtime calls a type otherwise
+_ERRORS_ONLY = 3  # log level: what matters reaches the caller as an exception
+_RECORD_NODES = "session.record_ep_graph_assignment_info"  # from ONNX Runtime 1.24 on; older ones take no notice
+
+
+@dataclass(frozen=True, kw_only=True)
+class OnnxModel:
+    """What is known of a loaded model and shared by its clones.
+
+    Attributes:
+        path, sha256: The file.
+        manifest: What it says of itself; None for a model without metadata.
+        spec: The strips that it inspects.
+        io: Its form, a key of `CONTRACTS`.
+        input_dtype: numpy's name of the type that its input takes.
+        batch: How many strips go in at once; None when any number does.
+        providers: What ONNX Runtime uses, in order of precedence.
+        nodes: How many nodes of the graph each provider runs; None when this ONNX Runtime does not tell.
+        threads: Threads of one run.
+    """
+
+    path: Path
+    sha256: str
+    manifest: ModelManifest | None
+    spec: StripSpec
+    io: Io
+    input_dtype: str
+    batch: int | None
+    providers: tuple[str, ...]
+    nodes: dict[str, int] | None
+    threads: int
+
+
+class OnnxRuntimeBackend:
+    """A session and the buffers of one thread. `close()` is idempotent; the session goes with its last clone.
+
+    Attributes:
+        model: What is loaded.
+        session: The onnxruntime.InferenceSession; None when closed.
+        input: (rows, C, H, W), C-contiguous, host, in the type that the model takes: the caller writes strips into it.
+        name: What a result calls this backend.
+    """
+
+    def __init__(self, model: OnnxModel, session: Any) -> None:
+        self.model = model
+        self.session = session
+        self.name = "onnxruntime-" + model.providers[0].removesuffix(_SUFFIX).lower()
+        self._contract = CONTRACTS[model.io]
+        self.input = self._buffer(model.batch or 1)
+
+    @classmethod
+    def load(
+        cls, path: Path, *, providers: Sequence[str] | None = None, threads: int | None = None, spec: StripSpec | None = None
+    ) -> OnnxRuntimeBackend:
+        """Load a model.
+
+        Args:
+            path: An ONNX file.
+            providers: Names as ONNX Runtime has them, or short ("cpu", "cuda"), in order of precedence; None: CPU.
+            threads: Threads of one run; None: one per physical core that the process may use.
+            spec: The strips of a model that carries no metadata.
+
+        Raises:
+            ModelError: Not an ONNX file, not a full-image model, or a model of other strips than it says.
+            DeviceError: A provider is not available or does not run.
+            ConfigError: Less than one thread.
+            MissingPackageError: ONNX Runtime is not installed.
+        """
+        if not path.is_file():
+            raise ModelError(f"{path}: no such file", why="a model was expected there", fix="check the path")
+        if threads is not None and threads < 1:
+            raise ConfigError(f"{threads} threads", why="one is needed at least", fix="leave it out to use every physical core")
+        threads = threads or physical_cores()
+        wanted = _full_names(providers or (CPU,))
+        session = _open_session(path, wanted, threads)
+        nodes = _nodes_by_provider(session)
+        _refuse_fallback(wanted, session.get_providers(), nodes, path)
+        manifest = _manifest(session, path)
+        spec, io = _form(manifest, spec, path)
+        inputs, outputs = _tensors(session.get_inputs()), _tensors(session.get_outputs())
+        batch = check_graph(inputs, outputs, io=io, spec=spec, path=path)
+        model = OnnxModel(
+            path=path,
+            sha256=sha256_of_file(path),
+            manifest=manifest,
+            spec=spec,
+            io=io,
+            input_dtype=inputs[CONTRACTS[io].input].dtype,
+            batch=batch,
+            providers=tuple(session.get_providers()),
+            nodes=nodes,
+            threads=threads,
+        )
+        return cls(model, session)
+
+    def clone(self) -> OnnxRuntimeBackend:
+        """The same session with buffers of its own, for another thread."""
+        return OnnxRuntimeBackend(self.model, self.session)
+
+    def reserve(self, rows: int) -> None:
+        """Make room for `rows` strips in `input`."""
+        if rows > len(self.input):
+            self.input = self._buffer(rows)
+
+    def run(self, rows: int) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+        """Run the first `rows` strips of `input`; a fixed batch runs whole, and the answers of its other rows are dropped.
+
+        Returns:
+            Heatmaps (rows, H, W) float32, views of what ONNX Runtime returned, and the scores (rows,) of a graph that has them.
+
+        Raises:
+            ModelError: The run failed, or the model answers in another shape than it declares.
+        """
+        fed = self.input[: self.model.batch or rows]
+        try:
+            heatmaps, *scores = self.session.run(self._contract.outputs, {self._contract.input: fed})
+        except _runtime_errors() as exc:
+            raise ModelError(f"{self.model.path}: the run failed", why=_reason(exc), fix="export the model again") from exc
+        if heatmaps.shape != (len(fed), self._contract.heatmap_channels, *fed.shape[2:]) or any(len(score) != len(fed) for score in scores):
+            raise ModelError(
+                f"{self.model.path}: answers an array {heatmaps.shape} to one {fed.shape}",
+                why="it declares a heatmap of the strip's size",
+                fix="export the model again",
+            )
+        return heatmaps[:rows, 0], scores[0][:rows] if scores else None
+
+    def describe(self) -> dict[str, Any]:
+        """What is loaded and what really runs, as JSON values."""
+        model = self.model
+        return {
+            "backend": self.name,
+            "onnxruntime": _onnxruntime().__version__,
+            "providers": list(model.providers),
+            "nodes": model.nodes,
+            "threads": model.threads,
+            "path": str(model.path),
+            "sha256": model.sha256,
+            "io": model.io,
+            "input_dtype": model.input_dtype,
+            "batch": model.batch,
+            "spec": model.spec.to_json(),
+            "manifest": model.manifest.to_json() if model.manifest else None,
+        }
+
+    def close(self) -> None:
+        """Let go of the session and the buffers."""
+        self.session = None
+        self.input = self.input[:0]
+
+    def _buffer(self, rows: int) -> NDArray[Any]:
+        spec = self.model.spec
+        return np.zeros((rows, self._contract.input_channels, spec.height_px, spec.width_px), self.model.input_dtype)
+
+
+def _onnxruntime() -> Any:
+    return require("onnxruntime", extra="onnxruntime")
+
+
+def _runtime_errors() -> tuple[type[Exception], ...]:
+    """ONNX Runtime's own exceptions: they share no base class, so they are what its module holds."""
+    state = _onnxruntime().capi.onnxruntime_pybind11_state
+    return tuple(kind for kind in vars(state).values() if isinstance(kind, type) and issubclass(kind, Exception))
+
+
+def _full_names(providers: Sequence[str]) -> list[str]:
+    """ONNX Runtime's names of `providers`. Raises: DeviceError."""
+    available = _onnxruntime().get_available_providers()
+    by_short_name = {name.removesuffix(_SUFFIX).lower(): name for name in available}
+    names = [by_short_name.get(provider.lower().removesuffix(_SUFFIX.lower())) for provider in providers]
+    for provider, name in zip(providers, names, strict=True):
+        if name is None:
+            raise DeviceError(
+                f"provider {provider!r} is not available",
+                why=f"the installed ONNX Runtime has {', '.join(by_short_name)}",
+                fix="use one of these, or install the ONNX Runtime that has it (onnxruntime-gpu for cuda and tensorrt)",
+            )
+    return [name for name in names if name is not None]
+
+
+def _open_session(path: Path, providers: list[str], threads: int) -> Any:
+    onnxruntime = _onnxruntime()
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = _ERRORS_ONLY
+    options.add_session_config_entry(_RECORD_NODES, "1")
+    try:
+        return onnxruntime.InferenceSession(path, options, providers=providers, enable_fallback=0)
+    except (*_runtime_errors(), RuntimeError, ValueError) as exc:  # the last two come from its Python part, and from providers
+        state = onnxruntime.capi.onnxruntime_pybind11_state
+        if providers != [CPU] and not isinstance(exc, (state.InvalidProtobuf, state.InvalidGraph)):
+            raise DeviceError(
+                f"{path}: no session with {', '.join(providers)}",
+                why=_reason(exc),
+                fix="check driver and libraries of that provider: lineside doctor; or use --provider cpu",
+            ) from exc
+        raise ModelError(
+            f"{path}: not a model that ONNX Runtime {onnxruntime.__version__} can run",
+            why=_reason(exc),
+            fix="check that the file is whole, or export it again",
+        ) from exc
+
+
+def _nodes_by_provider(session: Any) -> dict[str, int] | None:
+    if not hasattr(session, "get_provider_graph_assignment_info"):
+        return None
+    nodes: dict[str, int] = {}
+    for part in session.get_provider_graph_assignment_info():
+        nodes[part.ep_name] = nodes.get(part.ep_name, 0) + len(part.get_nodes())
+    return nodes
+
+
+def _refuse_fallback(wanted: list[str], used: list[str], nodes: dict[str, int] | None, path: Path) -> None:
+    """Raises: DeviceError, when a provider that was asked for does not run. CPU takes what is left, which may be nothing."""
+    for provider in wanted:
+        if provider not in used or (provider != CPU and nodes is not None and provider not in nodes):
+            raise DeviceError(
+                f"{path}: {provider} was asked for and does not run",
+                why=f"the model would run on {', '.join(nodes or used)} alone",
+                fix="check driver and libraries of that provider: lineside doctor; or use --provider cpu",
+            )
+
+
+def _manifest(session: Any, path: Path) -> ModelManifest | None:
+    """What the model says of itself. Raises: ModelError."""
+    try:
+        properties = session.get_modelmeta().custom_metadata_map
+    except UnicodeDecodeError as exc:
+        raise ModelError(f"{path}: damaged metadata", why=str(exc), fix="copy the file again, or export it again") from exc
+    return ModelManifest.from_properties(properties, path=path)
+
+
+def _form(manifest: ModelManifest | None, spec: StripSpec | None, path: Path) -> tuple[StripSpec, Io]:
+    """The strips and the io form of a model: what it says, else what the caller says. Raises: ModelError."""
+    if manifest is None:
+        if spec is None:
+            raise ModelError(
+                f"{path}: no metadata of lineside",
+                why="without it nobody knows which strips it inspects",
+                fix="export it with `lineside export`, or say it in Python: Inspector.load(path, spec=PRESETS['strip'])",
+            )
+        return spec, "production"
+    if spec is not None and spec.size != manifest.spec.size:
+        raise ModelError(
+            f"{path}: a model of {manifest.spec.size} px strips",
+            why=f"strips of {spec.size} px were asked for",
+            fix="use another model, or leave the spec out",
+        )
+    return spec or manifest.spec, manifest.io
+
+
+def _tensors(arguments: Sequence[Any]) -> dict[str, Tensor]:
+    """What ONNX Runtime says of inputs or outputs: "tensor(float)" and, for an axis of any size, its name or None."""
+    tensors = {}
+    for argument in arguments:
+        kind = argument.type.removeprefix("tensor(").removesuffix(")")
+        shape = tuple(side if isinstance(side, int) else None for side in argument.shape)
+        tensors[argument.name] = Tensor(shape=shape, dtype=_NUMPY_NAMES.get(kind, kind))
+    return tensors
+
+
+def _reason(exc: Exception) -> str:
+    """The first line of what ONNX Runtime says, without its "[ONNXRuntimeError] : 7 : INVALID_PROTOBUF : "."""
+    line = str(exc).strip().split("\n")[0]
+    return (line.split(" : ", 3)[-1] if line.startswith("[ONNXRuntimeError]") else line) or type(exc).__name__
