@@ -94,6 +94,8 @@ class ModelManifest:
 
     def __post_init__(self) -> None:
         checked_threshold(self.threshold)
+        if self.base_channels < 1:
+            raise ConfigError(f"base channels {self.base_channels}", why="a network has one channel at least", fix="use 16 or 64")
         for name, value, known in (("tiling", self.tiling, Tiling), ("io", self.io, Io), ("precision", self.precision, Precision)):
             if value not in get_args(known):
                 raise ConfigError(f"{name} {value!r}", why="unknown", fix=f"use {', '.join(get_args(known))}")
@@ -131,7 +133,8 @@ class ModelManifest:
                 base_channels=int(ours["base_channels"]),
                 weights_sha256=ours["weights_sha256"],
                 checkpoint_sha256=ours["checkpoint_sha256"],
-                versions=json.loads(ours["versions"]),
+                versions=dict(json.loads(ours["versions"])),
             )
-        except (KeyError, ValueError, ConfigError) as exc:
-            raise ModelError(f"{path}: damaged metadata", why=f"{type(exc).__name__}: {exc}", fix=again) from exc
+        except (KeyError, ValueError, TypeError, ConfigError) as exc:
+            why = f"{type(exc).__name__}: {exc}".split("\n")[0]
+            raise ModelError(f"{path}: damaged metadata", why=why, fix=again) from exc

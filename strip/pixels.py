@@ -136,7 +136,7 @@ def _check_tiff(file: tifffile.TiffFile, path: Path) -> None:
     series = file.series
     # A file that was cut off between its pages looks like one with fewer pages, and one page like a gray strip: the last
     # page's link to a next one tells. tifffile only logs it.
-    file.filehandle.seek(file.pages.next_page_offset)
+    file.filehandle.seek(file.pages.next_page_offset or 0)  # 0 where even the link is missing: the header there is no end of pages
     link = file.filehandle.read(file.tiff.offsetsize)
     if len(link) < file.tiff.offsetsize or any(link):
         raise StripError(

@@ -154,7 +154,10 @@ def _values_0_to_255(strip: NDArray[Any], spec: StripSpec, path: Path) -> NDArra
     check_range(strip[: len(CHANNELS)], spec.full_scale, name=str(path))
     if strip.dtype == np.float32 and spec.full_scale == FULL_SCALE:
         return strip
-    return strip.astype(np.float32) / np.float32(spec.full_scale) * np.float32(FULL_SCALE)  # in this order white is 255 exactly
+    values = strip.astype(np.float32)
+    values /= spec.full_scale  # in this order white is 255 exactly
+    values *= FULL_SCALE
+    return values
 
 
 def _wrong_shape(shape: tuple[int, ...], spec: StripSpec, path: Path) -> StripError:
