@@ -62,7 +62,7 @@ def _name_outputs(results: Any, names: Names, writer: GraphWriter, outputs: Sequ
 def _scope(node: fx.Node) -> str:
     """Where the node stands, from the network on: "encoder.0.convs.1", or the whole path outside of it."""
     stack = list(node.meta.get("nn_module_stack", {}))
-    path = stack[-1] if stack else ""
+    path = stack[-1].split("@")[0] if stack else ""  # fx counts the calls of one module behind an @; so does the writer
     return path.split(NETWORK, 1)[1] if NETWORK in path else path.removesuffix(".network")
 
 
