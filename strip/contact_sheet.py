@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -35,12 +36,13 @@ RIGHT: Colour = (120, 200, 120)
 WRONG: Colour = (255, 120, 100)
 TRUTH: Colour = (60, 220, 110)
 ALARM: Colour = (80, 190, 255)
-ENLARGED: Colour = (150, 150, 150)
+ENLARGED: Colour = (255, 255, 255)
 
 EDGE_PX = 488
 """Long edge of a cell: half of a strip's 976 px."""
 GAP_PX = 4
 MARGIN_PX = 18
+LINE_PX = 1.6
 ELONGATED = 1.5
 """From this aspect on a strip is laid out as tall or wide, else as square."""
 ENLARGED_PX = 40
@@ -48,7 +50,7 @@ ENLARGED_PX = 40
 SHEET_ASPECT = 1.5
 """Width over height that the sheet comes close to: a screen's."""
 
-_NAME_FONT, _SMALL_FONT, _TITLE_FONT = (ImageFont.load_default(size) for size in (16, 13, 24))
+NAME_FONT_PX, SMALL_FONT_PX, TITLE_FONT_PX = 16, 13, 24
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,18 +93,22 @@ def _title(evaluation: Evaluation) -> Image.Image:
     verdicts = evaluation.verdicts
     text = (
         f"{len(evaluation.worst)} worst of {len(evaluation.rows)} strips   "
-        f"threshold {evaluation.threshold:.4g}: {verdicts.defective_ok} missed, {verdicts.good_ng} false alarms"
+        f"threshold {evaluation.threshold:.4g}   missed: {verdicts.defective_ok}   false alarms: {verdicts.good_ng}"
     )
     legend = (("ground truth", TRUTH), ("at or above the threshold", ALARM), ("enlarged", ENLARGED))
-    width = MARGIN_PX + max(_TITLE_FONT.getlength(text), sum(_NAME_FONT.getlength(name) + 3 * MARGIN_PX for name, _ in legend)) + MARGIN_PX
+    width = (
+        MARGIN_PX
+        + max(_font(TITLE_FONT_PX).getlength(text), sum(_font(NAME_FONT_PX).getlength(name) + 3 * MARGIN_PX for name, _ in legend))
+        + MARGIN_PX
+    )
     image = Image.new("RGB", (round(width), 90), BACKGROUND)
     draw = ImageDraw.Draw(image)
-    draw.text((MARGIN_PX, 12), text, TEXT, _TITLE_FONT)
+    draw.text((MARGIN_PX, 12), text, TEXT, _font(TITLE_FONT_PX))
     x = float(MARGIN_PX)
     for name, colour in legend:
         draw.rectangle((x, 52, x + 14, 66), outline=colour, width=2)
-        draw.text((x + 22, 49), name, TEXT, _NAME_FONT)
-        x += _NAME_FONT.getlength(name) + 3 * MARGIN_PX
+        draw.text((x + 22, 49), name, TEXT, _font(NAME_FONT_PX))
+        x += _font(NAME_FONT_PX).getlength(name) + 3 * MARGIN_PX
     return image
 
 
@@ -135,9 +141,9 @@ def _heading(strip: WorstStrip, width_px: int) -> Image.Image:
     verdict = "right" if row.right else "missed" if row.sample.defective else "false alarm"
     image = Image.new("RGB", (width_px, 44), BACKGROUND)
     draw = ImageDraw.Draw(image)
-    draw.text((0, 0), _fitting(row.sample.path.name, width_px), TEXT, _NAME_FONT)
+    draw.text((0, 0), _fitting(row.sample.path.name, width_px), TEXT, _font(NAME_FONT_PX))
     second = f"{row.sample.kind}, {row.verdict} {row.score:.4f}: {verdict}"
-    draw.text((0, 21), _fitting(second, width_px), RIGHT if row.right else WRONG, _NAME_FONT)
+    draw.text((0, 21), _fitting(second, width_px), RIGHT if row.right else WRONG, _font(NAME_FONT_PX))
     return image
 
 
@@ -145,7 +151,7 @@ def _fitting(text: str, width_px: int) -> str:
     """The text, without its middle when it is too long for the width."""
     kept = len(text)
     shown = text
-    while _NAME_FONT.getlength(shown) > width_px and kept > 2:
+    while _font(NAME_FONT_PX).getlength(shown) > width_px and kept > 2:
         kept -= 1
         shown = text[: kept // 2] + "..." + text[len(text) - (kept - kept // 2) :]
     return shown
@@ -182,9 +188,9 @@ def _largest_of(values: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
 
 def _outline(image: Image.Image, mask: NDArray[np.bool_], colour: Colour, *, distance_px: int) -> None:
     """Draw a line around the regions of a mask, at a distance so that it hides nothing of them."""
-    inner = ndimage.binary_dilation(_largest_of(mask, image.size), iterations=distance_px)
-    ring = ndimage.binary_dilation(inner, structure=np.ones((3, 3), np.bool_)) & ~inner
-    image.paste(colour, (0, 0), Image.fromarray(ring))
+    if mask.any():
+        distance = ndimage.distance_transform_edt(~_largest_of(mask, image.size))
+        image.paste(colour, (0, 0), Image.fromarray(np.abs(distance - distance_px) <= LINE_PX / 2))
 
 
 def _frame(image: Image.Image, box: _Box, scale: float) -> None:
@@ -194,8 +200,13 @@ def _frame(image: Image.Image, box: _Box, scale: float) -> None:
 
 
 def _captioned(image: Image.Image, text: str) -> Image.Image:
-    ImageDraw.Draw(image).text((4, 2), text, TEXT, _SMALL_FONT, stroke_width=2, stroke_fill=BACKGROUND)
+    ImageDraw.Draw(image).text((4, 2), text, TEXT, _font(SMALL_FONT_PX), stroke_width=2, stroke_fill=BACKGROUND)
     return image
+
+
+@cache
+def _font(size_px: int) -> Any:
+    return ImageFont.load_default(size_px)
 
 
 def _stack(images: Iterable[Image.Image], *, down: bool) -> Image.Image:

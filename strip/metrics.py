@@ -28,13 +28,13 @@ class Curve:
     Attributes:
         thresholds: (K,) float64, descending: positive is what scores at least this; the first is infinite.
         false_positives, true_positives: (K,) float64 counts.
-        overlap: (K,) float64: mean share of a ground-truth region that is found; None without regions.
+        overlaps: (K,) float64, summed over the ground-truth regions: the share of each that is found; None when not counted.
     """
 
     thresholds: FloatArray
     false_positives: FloatArray
     true_positives: FloatArray
-    overlap: FloatArray | None = None
+    overlaps: FloatArray | None = None
 
     @classmethod
     def of_scores(cls, scores: Sequence[float], positive: Sequence[bool]) -> Curve:
@@ -51,14 +51,14 @@ class Curve:
 
     @classmethod
     def of_counts(
-        cls, thresholds: FloatArray, negatives: NDArray[np.int64], positives: NDArray[np.int64], overlap: FloatArray | None = None
+        cls, thresholds: FloatArray, negatives: NDArray[np.int64], positives: NDArray[np.int64], overlaps: FloatArray | None = None
     ) -> Curve:
         """The curve of scores that have been counted.
 
         Args:
             thresholds: (K,) distinct scores, descending.
             negatives, positives: (K,) how many lie at each.
-            overlap: (K,) how much of a ground-truth region, on average, lies at each; None without regions.
+            overlaps: (K,) how many ground-truth regions' worth lies at each; None when not counted.
         """
 
         def running(values: NDArray[np.int64] | FloatArray) -> FloatArray:
@@ -68,7 +68,7 @@ class Curve:
             thresholds=np.concatenate([[np.inf], thresholds]),
             false_positives=running(negatives),
             true_positives=running(positives),
-            overlap=None if overlap is None else running(overlap),
+            overlaps=None if overlaps is None else running(overlaps),
         )
 
     @property
@@ -82,6 +82,11 @@ class Curve:
         return _share(self.true_positives)
 
     @property
+    def overlap(self) -> FloatArray | None:
+        """(K,) mean share of a ground-truth region that is found; None without regions."""
+        return None if self.overlaps is None else _share(self.overlaps)
+
+    @property
     def precision(self) -> FloatArray:
         """(K,) share of what is called positive that is so; 1 where nothing is called."""
         called = self.true_positives + self.false_positives
@@ -90,23 +95,23 @@ class Curve:
     @property
     def auroc(self) -> float | None:
         """Area under the ROC curve: the chance that a positive scores above a negative, ties counting half."""
-        if self.false_positive_rate is None or self.recall is None:
-            return None
-        return _area(self.false_positive_rate, self.recall)
+        pairs = self.false_positives[-1] * self.true_positives[-1]
+        # counts below 2**53 are exact in float64, so all pairs in order give 1 and not almost 1
+        return _area(self.false_positives, self.true_positives) / float(pairs) if pairs else None
 
     @property
     def average_precision(self) -> float | None:
         """Sum of precision times the step in recall, without interpolation; needs both classes."""
-        if self.false_positive_rate is None or self.recall is None:
+        if not (self.false_positives[-1] and self.true_positives[-1]):
             return None
-        return float(np.sum(np.diff(self.recall) * self.precision[1:]))
+        return float(np.sum(np.diff(self.true_positives) * self.precision[1:]) / self.true_positives[-1])
 
     @property
     def pro(self) -> float | None:
         """MVTec AD's per-region overlap: mean overlap up to a false positive rate of `PRO_LIMIT`; 1 is perfect."""
-        if self.overlap is None or self.false_positive_rate is None:
-            return None
         rate, overlap = self.false_positive_rate, self.overlap
+        if rate is None or overlap is None:
+            return None
         end = int(np.searchsorted(rate, PRO_LIMIT))  # rate[end - 1] < PRO_LIMIT <= rate[end]
         share = (PRO_LIMIT - rate[end - 1]) / (rate[end] - rate[end - 1])
         at_limit = overlap[end - 1] + share * (overlap[end] - overlap[end - 1])
@@ -123,7 +128,7 @@ class Curve:
             thresholds=self.thresholds[kept],
             false_positives=self.false_positives[kept],
             true_positives=self.true_positives[kept],
-            overlap=None if self.overlap is None else self.overlap[kept],
+            overlaps=None if self.overlaps is None else self.overlaps[kept],
         )
 
 

@@ -60,8 +60,7 @@ class PixelMetrics:
     def __init__(self) -> None:
         self._background = np.zeros(BINS, np.int64)
         self._defect = np.zeros(BINS, np.int64)
-        self._overlap = np.zeros(BINS, np.float64)  # of the defect pixels too, each worth 1 / area of its region
-        self._regions = 0
+        self._overlaps = np.zeros(BINS, np.float64)  # defect pixels once more, each worth 1 / area of its region
 
     def update(self, heatmap: NDArray[np.float32], mask: NDArray[np.bool_]) -> None:
         """Count one strip.
@@ -79,11 +78,9 @@ class PixelMetrics:
         self._background += np.bincount(bins[~mask], minlength=BINS)
         if not mask.any():
             return
-        labels, regions = label_regions(mask)
-        region_of_pixel = labels[mask]
+        region_of_pixel = label_regions(mask)[0][mask]
         self._defect += np.bincount(bins[mask], minlength=BINS)
-        self._overlap += np.bincount(bins[mask], weights=1 / np.bincount(region_of_pixel)[region_of_pixel], minlength=BINS)
-        self._regions += regions
+        self._overlaps += np.bincount(bins[mask], weights=1 / np.bincount(region_of_pixel)[region_of_pixel], minlength=BINS)
 
     @classmethod
     def sum(cls, parts: Iterable[PixelMetrics]) -> PixelMetrics:
@@ -92,8 +89,7 @@ class PixelMetrics:
         for part in parts:
             total._background += part._background
             total._defect += part._defect
-            total._overlap += part._overlap
-            total._regions += part._regions
+            total._overlaps += part._overlaps
         return total
 
     def curve(self) -> Curve:
@@ -103,5 +99,5 @@ class PixelMetrics:
             (bins.astype(np.uint32) << MANTISSA_BITS_DROPPED).view(np.float32).astype(np.float64),
             self._background[bins],
             self._defect[bins],
-            self._overlap[bins] / self._regions if self._regions else None,
+            self._overlaps[bins],
         )

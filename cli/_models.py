@@ -1,0 +1,51 @@
+"""Open a model file by its suffix, for the commands that take any kind of model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lineside._optional import require
+from lineside.errors import ModelError
+
+if TYPE_CHECKING:
+    from lineside.evaluation import HeatmapModel
+
+CHECKPOINT, ONNX = ".pt", ".onnx"
+
+
+@contextmanager
+def open_model(path: Path) -> Iterator[HeatmapModel]:
+    """Give the model in a file, and close it afterwards.
+
+    Raises:
+        ModelError: There is no such file, or none of a known kind, or it cannot be used.
+        CheckpointError: The checkpoint cannot be used.
+        MissingPackageError: What runs it is not installed.
+    """
+    if not path.is_file():
+        best = path / f"best{CHECKPOINT}"
+        raise ModelError(
+            f"{path} is a folder" if path.is_dir() else f"{path}: no such file",
+            why=f"a model is a checkpoint ({CHECKPOINT}) or an ONNX file ({ONNX})",
+            fix=f"name the checkpoint in it: {best}" if best.is_file() else "check the path",
+        )
+    if path.suffix.lower() == CHECKPOINT:
+        require("torch", extra="train")
+        from lineside.train.checkpoint_model import CheckpointModel
+
+        with CheckpointModel.load(path) as checkpoint:
+            yield checkpoint
+    elif path.suffix.lower() == ONNX:
+        from lineside.engine.inspector import Inspector
+
+        with Inspector.load(path) as inspector:
+            yield inspector
+    else:
+        raise ModelError(
+            f"{path}: unknown kind of model {path.suffix or '(no suffix)'}",
+            why=f"known are checkpoints ({CHECKPOINT}) and ONNX files ({ONNX})",
+            fix="name such a file; rename it when it is one",
+        )
