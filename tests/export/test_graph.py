@@ -239,3 +239,16 @@ def test_a_full_pass_differs_from_tiles(network: UNet) -> None:
 def test_options_that_cannot_be_are_refused(values: dict[str, Any], named: str) -> None:
     with pytest.raises(ConfigError, match=named):
         ExportOptions(**values)
+
+
+@pytest.mark.parametrize("opset", [OLDEST_OPSET, 18])
+@pytest.mark.parametrize("tiling", TILINGS)
+def test_openvino_gives_the_same_heatmaps(network: UNet, tmp_path: Path, tiling: Any, opset: int) -> None:
+    """A consumer that is not ours and knows only `input` -> `output`."""
+    openvino = pytest.importorskip("openvino", reason="openvino is not installed: it is one of the other consumers")
+    model = onnx_model(network, manifest(SMALL), ExportOptions(tiling=tiling, opset=opset))
+    onnx.save(model, str(tmp_path / "model.onnx"))
+    given = strips(SMALL, 2) / np.float32(255)
+    compiled = openvino.Core().compile_model(str(tmp_path / "model.onnx"), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    # OpenVINO's convolutions sum in another order than ONNX Runtime's
+    np.testing.assert_allclose(compiled([given])[0], session(model).run(None, {"input": given})[0], rtol=0, atol=1e-4)
