@@ -23,15 +23,13 @@ FloatArray = NDArray[np.float64]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Curve:
-    """What every threshold would give, from the highest down; the first point is above all scores and calls nothing.
+    """What every threshold would give: one point per distinct score, from the highest down, after a first one above all scores.
 
     Attributes:
-        thresholds: (K,) float64, descending: positive is what scores at least this; the first is infinite.
         false_positives, true_positives: (K,) float64 counts.
         overlaps: (K,) float64, summed over the ground-truth regions: the share of each that is found; None when not counted.
     """
 
-    thresholds: FloatArray
     false_positives: FloatArray
     true_positives: FloatArray
     overlaps: FloatArray | None = None
@@ -47,17 +45,14 @@ class Curve:
         distinct, where = np.unique(np.asarray(scores, np.float64), return_inverse=True)
         is_positive = np.asarray(positive, np.bool_)
         counts = [np.bincount(where[chosen], minlength=len(distinct)) for chosen in (~is_positive, is_positive)]
-        return cls.of_counts(distinct[::-1], counts[0][::-1], counts[1][::-1])
+        return cls.of_counts(counts[0][::-1], counts[1][::-1])
 
     @classmethod
-    def of_counts(
-        cls, thresholds: FloatArray, negatives: NDArray[np.int64], positives: NDArray[np.int64], overlaps: FloatArray | None = None
-    ) -> Curve:
-        """The curve of scores that have been counted.
+    def of_counts(cls, negatives: NDArray[np.int64], positives: NDArray[np.int64], overlaps: FloatArray | None = None) -> Curve:
+        """The curve of scores that have been counted, from the highest score down.
 
         Args:
-            thresholds: (K,) distinct scores, descending.
-            negatives, positives: (K,) how many lie at each.
+            negatives, positives: (K,) how many lie at each score.
             overlaps: (K,) how many ground-truth regions' worth lies at each; None when not counted.
         """
 
@@ -65,7 +60,6 @@ class Curve:
             return np.concatenate([[0.0], np.cumsum(values, dtype=np.float64)])
 
         return cls(
-            thresholds=np.concatenate([[np.inf], thresholds]),
             false_positives=running(negatives),
             true_positives=running(positives),
             overlaps=None if overlaps is None else running(overlaps),
@@ -125,7 +119,6 @@ class Curve:
         spaced = [np.searchsorted(step, row, side="right") - 1 for step, row in zip(steps, wanted, strict=True)]
         kept = np.unique([0, *np.concatenate(spaced)])
         return Curve(
-            thresholds=self.thresholds[kept],
             false_positives=self.false_positives[kept],
             true_positives=self.true_positives[kept],
             overlaps=None if self.overlaps is None else self.overlaps[kept],

@@ -62,11 +62,10 @@ def verdict_level(threshold: float) -> np.float32:
 def _best_f1(scores: Sequence[float], defective: Sequence[bool]) -> tuple[float, str]:
     """The middle of the gap below the score whose F1 is best; of equals the highest, which has the fewest false alarms."""
     curve = Curve.of_scores(scores, defective)
-    positives = curve.true_positives[-1]
-    f1 = 2 * curve.true_positives / (curve.true_positives + curve.false_positives + positives)
-    best = int(np.argmax(f1))
-    below = float(curve.thresholds[best + 1]) if best + 1 < len(f1) else 0.0
-    return _between(below, float(curve.thresholds[best])), f"best F1 on valid, {f1[best]:.3f}"
+    f1 = 2 * curve.true_positives / (curve.true_positives + curve.false_positives + curve.true_positives[-1])
+    best = int(np.argmax(f1[1:]))  # the first point of a curve calls nothing NG
+    descending = [*np.unique(scores)[::-1].tolist(), 0.0]
+    return _between(descending[best + 1], descending[best]), f"best F1 on valid, {f1[best + 1]:.3f}"
 
 
 def _between(low: float, high: float) -> float:
