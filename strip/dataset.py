@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import ConfigError, DatasetError
-from .pixels import SUFFIXES, read_marks
+from .pixels import SUFFIXES, read_marks, reason
 from .reader import is_strip_file, read_strip, spec_of_file
 from .spec import StripSpec
 
@@ -215,9 +215,7 @@ def _listing(folder: Path) -> tuple[Path, ...]:
     try:
         return tuple(sorted(folder.iterdir())) if folder.is_dir() else ()
     except OSError as exc:
-        raise DatasetError(
-            f"{folder}: cannot be read", why=(exc.strerror or str(exc)).lower(), fix="ask for the right to read this folder"
-        ) from exc
+        raise DatasetError(f"{folder}: cannot be read", why=reason(exc), fix="ask for the right to read this folder") from exc
 
 
 def _spec_of(root: Path) -> StripSpec:

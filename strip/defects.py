@@ -26,8 +26,8 @@ DEFECT_SHARE = 0.5
 """Share of patches that get defects at all."""
 GAP_PX = 1
 """Pixels between two defects: one that touched another would change what it means."""
-_TARGET, _REF1, _REF2 = 0, 1, 2
-_DISTRACTORS = ((_REF1,), (_REF2,), (_REF1, _REF2))
+TARGET, REF1, REF2 = 0, 1, 2
+_DISTRACTORS = ((REF1,), (REF2,), (REF1, REF2))
 _TRIES = 50
 
 
@@ -88,7 +88,7 @@ def add_defects(patch: NDArray[np.float32], rng: np.random.Generator, options: D
         if place is None:
             break  # a patch too small for so many: target-only ones come first, so those are in it
         add_kernel(patch, kernel, place, float(rng.choice(AMPLITUDES)), where)
-        if where == (_TARGET,):
+        if where == (TARGET,):
             rows, columns = box(place, kernel.shape)
             mask[rows, columns] |= kernel > MASK_LEVEL
     return mask
@@ -132,8 +132,13 @@ def _channels_of_each(rng: np.random.Generator, options: DefectOptions) -> list[
     """For each defect of one patch the channels that get it, target-only ones first."""
     total = int(rng.integers(options.count[0], options.count[1] + 1))
     target_only = min(total, int(rng.integers(TARGET_ONLY[0], TARGET_ONLY[1] + 1)))
-    distractors = [_DISTRACTORS[rng.integers(len(_DISTRACTORS))] for _ in range(total - target_only)]
-    if distractors and all(where == (_REF1, _REF2) for where in distractors):
-        distractors[0] = _DISTRACTORS[rng.integers(2)]  # else Ref1 and Ref2 would hold the same set
+    return [(TARGET,)] * target_only + distractor_channels(total - target_only, rng)
+
+
+def distractor_channels(count: int, rng: np.random.Generator) -> list[tuple[int, ...]]:
+    """For each of `count` distractors the references that get it: one, the other or both; never the same set for both references."""
+    channels = [_DISTRACTORS[rng.integers(len(_DISTRACTORS))] for _ in range(count)]
+    if channels and all(where == (REF1, REF2) for where in channels):
+        channels[0] = _DISTRACTORS[rng.integers(2)]
     # Those of one reference first: a patch too small for all then still has different sets.
-    return [(_TARGET,)] * target_only + sorted(distractors, key=len)
+    return sorted(channels, key=len)

@@ -39,7 +39,7 @@ _NOT_BRIGHTNESS = (tifffile.PHOTOMETRIC.MINISWHITE, tifffile.PHOTOMETRIC.PALETTE
 
 _WRITE_AGAIN = "write the file again, or remove it"
 # What tifffile and Pillow were seen to raise for some thousand damaged files (bytes changed, ends cut off), beyond their own errors.
-_DAMAGED = (
+DAMAGED = (
     OSError,
     ValueError,
     LookupError,
@@ -101,9 +101,7 @@ def _refuse_absent(path: Path) -> None:
     try:
         size = path.stat().st_size
     except OSError as exc:
-        raise StripError(
-            f"{path}: {(exc.strerror or 'not readable').lower()}", why="a picture was expected there", fix="check the path"
-        ) from exc
+        raise StripError(f"{path}: {reason(exc)}", why="a picture was expected there", fix="check the path") from exc
     if not path.is_file():
         raise StripError(f"{path}: not a file", why="a picture was expected there", fix="check the path")
     if size == 0:
@@ -121,14 +119,14 @@ def _read_tiff(path: Path) -> NDArray[Any]:
             else:
                 pixels = np.memmap(path, np.dtype(file.byteorder + series.dtype.char), "r", offset, series.shape)
             return np.asarray(pixels).squeeze()  # some programs write one gray page as (1, H, W)
-    except _DAMAGED as exc:
+    except DAMAGED as exc:
         if "imagecodecs" in str(exc):
             raise StripError(
                 f"{path}: compressed TIFF ({exc})",
                 why="tifffile reads this compression with the package imagecodecs only",
                 fix="write the files without compression, which is also the fastest to read, or: pip install imagecodecs",
             ) from exc
-        raise StripError(f"{path}: not a whole TIFF file", why=_first_line(exc), fix=_WRITE_AGAIN) from exc
+        raise StripError(f"{path}: not a whole TIFF file", why=reason(exc), fix=_WRITE_AGAIN) from exc
 
 
 def _check_tiff(file: tifffile.TiffFile, path: Path) -> None:
@@ -171,8 +169,8 @@ def _read_picture(path: Path, modes: dict[str, str]) -> NDArray[Any]:
         raise StripError(
             f"{path}: not a picture", why=f"its first bytes are not those of {' or '.join(_FORMATS)}", fix="check the file"
         ) from exc
-    except _DAMAGED as exc:
-        raise StripError(f"{path}: damaged picture", why=_first_line(exc), fix=_WRITE_AGAIN) from exc
+    except DAMAGED as exc:
+        raise StripError(f"{path}: damaged picture", why=reason(exc), fix=_WRITE_AGAIN) from exc
     raise StripError(
         f"{path}: picture of mode {stored}",
         why="only gray, RGB and RGBA of 8 bits and gray of 16 bits are read as they are; nothing is converted in silence",
@@ -180,5 +178,8 @@ def _read_picture(path: Path, modes: dict[str, str]) -> NDArray[Any]:
     )
 
 
-def _first_line(exc: BaseException) -> str:
+def reason(exc: BaseException) -> str:
+    """What an error says, in one line."""
+    if isinstance(exc, OSError) and exc.strerror:
+        return exc.strerror.lower()
     return str(exc).split("\n")[0] or type(exc).__name__
