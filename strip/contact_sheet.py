@@ -96,19 +96,15 @@ def _title(evaluation: Evaluation) -> Image.Image:
         f"threshold {evaluation.threshold:.4g}   missed: {verdicts.defective_ok}   false alarms: {verdicts.good_ng}"
     )
     legend = (("ground truth", TRUTH), ("at or above the threshold", ALARM), ("enlarged", ENLARGED))
-    width = (
-        MARGIN_PX
-        + max(_font(TITLE_FONT_PX).getlength(text), sum(_font(NAME_FONT_PX).getlength(name) + 3 * MARGIN_PX for name, _ in legend))
-        + MARGIN_PX
-    )
-    image = Image.new("RGB", (round(width), 90), BACKGROUND)
+    small, large = _font(NAME_FONT_PX), _font(TITLE_FONT_PX)
+    lengths = [small.getlength(name) + 3 * MARGIN_PX for name, _ in legend]
+    image = Image.new("RGB", (round(2 * MARGIN_PX + max(large.getlength(text), sum(lengths))), 90), BACKGROUND)
     draw = ImageDraw.Draw(image)
-    draw.text((MARGIN_PX, 12), text, TEXT, _font(TITLE_FONT_PX))
-    x = float(MARGIN_PX)
-    for name, colour in legend:
-        draw.rectangle((x, 52, x + 14, 66), outline=colour, width=2)
-        draw.text((x + 22, 49), name, TEXT, _font(NAME_FONT_PX))
-        x += _font(NAME_FONT_PX).getlength(name) + 3 * MARGIN_PX
+    draw.text((MARGIN_PX, 12), text, TEXT, large)
+    for index, (name, colour) in enumerate(legend):
+        left = MARGIN_PX + sum(lengths[:index])
+        draw.rectangle((left, 52, left + 14, 66), outline=colour, width=2)
+        draw.text((left + 22, 49), name, TEXT, small)
     return image
 
 
@@ -116,7 +112,6 @@ def _cell(strip: WorstStrip, spec: StripSpec, threshold: float) -> Image.Image:
     """One strip: text, the whole strip, and the enlarged part."""
     pixels, truth = read_sample(strip.row.sample, spec)
     channels = np.clip(pixels[: len(CHANNELS)], 0, 255).astype(np.uint8)
-    heat = rgb_from_heat(strip.heatmap)
     box = _box_that_matters(strip.heatmap, truth)
 
     tall, wide = spec.height_px >= ELONGATED * spec.width_px, spec.width_px >= ELONGATED * spec.height_px
@@ -130,8 +125,9 @@ def _cell(strip: WorstStrip, spec: StripSpec, threshold: float) -> Image.Image:
         _frame(overview, box, scale)
 
     names = (*CHANNELS, "heatmap")
+    parts = (*(channel[box.part] for channel in channels), rgb_from_heat(strip.heatmap[box.part]))
     side = (EDGE_PX - (len(names) - 1) * GAP_PX) // len(names)
-    enlarged = [_captioned(_scaled(picture[box.part], (side, side)), name) for picture, name in zip((*channels, heat), names, strict=True)]
+    enlarged = [_captioned(_scaled(part, (side, side)), name) for part, name in zip(parts, names, strict=True)]
     pictures = _stack([_stack(overviews, down=wide), _stack(enlarged, down=tall)], down=not tall)
     return _stack([_heading(strip, pictures.width), pictures], down=True)
 
@@ -162,7 +158,7 @@ def _box_that_matters(heatmap: NDArray[np.float32], truth: NDArray[np.bool_]) ->
     rows, columns = (slice(int(place), int(place) + 1) for place in np.unravel_index(heatmap.argmax(), heatmap.shape))
     if truth.any():
         labels, count = label_regions(truth)
-        peaks = ndimage.maximum(heatmap, labels, range(1, count + 1))
+        peaks = ndimage.maximum(heatmap[truth], labels[truth], range(1, count + 1))  # the defects alone: it sorts what it gets
         rows, columns = ndimage.find_objects(labels)[int(np.argmin(peaks))]
     extent = max(rows.stop - rows.start, columns.stop - columns.start)
     side = min(max(ENLARGED_PX, round(ELONGATED * extent)), *heatmap.shape)
