@@ -1,0 +1,72 @@
+"""`lineside infer`: inspect files and folders."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+
+from ._console import ForceOption, JsonOption, bar, check_json, emit, facts
+
+if TYPE_CHECKING:
+    from lineside.engine.folder import Summary
+
+
+def infer(
+    model: Annotated[Path, typer.Argument(help="ONNX file from `lineside export`.")],
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Strips, or folders of strips with all their subfolders.")],
+    out: Annotated[Path, typer.Option(help="Folder for heatmaps, pictures, results.csv and results.json.")],
+    threshold: Annotated[float | None, typer.Option(help="NG at or above this score; the model's own unless said.")] = None,
+    pictures: Annotated[bool, typer.Option("--pictures/--no-pictures", help="The seven-panel picture of every strip.")] = True,
+    provider: Annotated[
+        list[str] | None, typer.Option(help="Provider of ONNX Runtime, such as cpu or cuda; several in order of precedence. Default: cpu.")
+    ] = None,
+    threads: Annotated[int | None, typer.Option(help="Threads of one run; every physical core unless said.")] = None,
+    json: JsonOption = None,
+    force: ForceOption = False,
+) -> None:
+    """Inspect strips: a verdict, a heatmap and a picture for each.
+
+    A file that cannot be inspected becomes a row with its error; the rest is done, and the exit code is 2.
+
+    Example: lineside infer strip.onnx data/test --out results
+
+    Example: lineside infer strip.onnx today/0001.tif --out results --threshold 0.8 --no-pictures
+    """
+    from lineside.engine.folder import FolderOptions, inspect_files
+    from lineside.engine.inspector import Inspector
+    from lineside.engine.sources import find_sources
+
+    check_json(json, force=force)
+    sources = find_sources(paths, out=out)
+    with Inspector.load(model, providers=provider, threads=threads, threshold=threshold) as inspector:
+        summary = inspect_files(inspector, sources, FolderOptions(out=out, pictures=pictures, force=force), bar)
+    emit(summary.to_json(), _verdicts(summary), _work(summary), json=json)
+    summary.refuse_failures()
+
+
+def _verdicts(summary: Summary) -> Table:
+    table = Table(title="Verdicts", title_justify="left", title_style="bold")
+    table.add_column("verdict", style="cyan")
+    table.add_column("strips", justify="right")
+    for verdict, count in summary.counts.items():
+        table.add_row(verdict, str(count))
+    return table
+
+
+def _work(summary: Summary) -> Table:
+    model = summary.model
+    return facts(
+        "Work",
+        [
+            ("model", model["path"]),
+            ("threshold", f"{model['threshold']:.6g}"),
+            (
+                "ran on",
+                f"{', '.join(model['nodes'] or model['providers'])}, {model['threads']} threads, ONNX Runtime {model['onnxruntime']}",
+            ),
+            ("results", summary.out / "results.csv"),
+        ],
+    )
