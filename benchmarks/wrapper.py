@@ -1,0 +1,129 @@
+"""What `Inspector.inspect` costs over a bare `session.run` on the same array.
+
+    python -m lineside.benchmarks.wrapper strip.onnx --seconds 60
+
+In:   ONNX files of `lineside export`.
+Out:  a table, and with --json the samples and the environment.
+Both run the same session in one interleaved measurement: the bare one on an array that is ready for it, the Inspector on a float32 strip as
+it comes from a file, so that the whole of checking, converting and judging counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
+
+from lineside.engine.contract import CONTRACTS
+from lineside.engine.inspector import Inspector
+from lineside.engine.onnxruntime_backend import OnnxRuntimeBackend
+from lineside.files import refuse_existing, write_json
+from lineside.threshold import DEFAULT_THRESHOLD
+
+from .environment import environment
+from .latency import LatencyOptions, Row, measure
+from .stats import Ratio
+
+INPUTS = 8
+SEED = 0
+_NS_PER_MS = 1e6
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bare:
+    """`session.run` on arrays that the model takes as they are."""
+
+    name: str
+    session: Any
+    outputs: Sequence[str]
+    feeds: Sequence[Mapping[str, NDArray[Any]]]
+
+    def run(self, index: int) -> None:
+        """One strip."""
+        self.session.run(self.outputs, self.feeds[index % len(self.feeds)])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wrapped:
+    """`Inspector.inspect` on strips."""
+
+    name: str
+    inspector: Inspector
+    strips: Sequence[NDArray[Any]]
+
+    def run(self, index: int) -> Mapping[str, int]:
+        """One strip."""
+        timing = self.inspector.inspect(self.strips[index % len(self.strips)]).timing
+        stages = {"pre": timing.pre_ms, "inference": timing.inference_ms, "post": timing.post_ms}
+        return {stage: round(ms * _NS_PER_MS) for stage, ms in stages.items()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Overhead:
+    """The cost of the wrapper around one model: `ratio` is wrapped over bare."""
+
+    path: Path
+    bare: Row
+    wrapped: Row
+    ratio: Ratio
+
+
+def measure_overhead(path: Path, *, threads: int | None = None, options: LatencyOptions = LatencyOptions()) -> Overhead:
+    """Measure one model. Raises: ModelError, DeviceError."""
+    backend = OnnxRuntimeBackend.load(path, threads=threads)
+    model, contract = backend.model, CONTRACTS[backend.model.io]
+    rng = np.random.default_rng(SEED)
+    size = (contract.input_channels, model.spec.height_px, model.spec.width_px)
+    strips = [rng.integers(0, 256, size, np.uint8) for _ in range(INPUTS)]
+    if model.input_dtype == "float32":
+        strips = [strip.astype(np.float32) for strip in strips]
+    with Inspector(backend, threshold=DEFAULT_THRESHOLD) as inspector:
+        feeds = []
+        for strip in strips:
+            inspector.inspect(strip)
+            feeds.append({contract.input: backend.input.copy()})
+        bare = Bare(name="session.run", session=backend.session, outputs=contract.outputs, feeds=feeds)
+        rows = measure([bare, Wrapped(name="Inspector.inspect", inspector=inspector, strips=strips)], options)
+    return Overhead(path=path, bare=rows[0], wrapped=rows[1], ratio=rows[1].over(rows[0]))
+
+
+def main(
+    models: Annotated[list[Path], typer.Argument(help="ONNX files.")],
+    seconds: Annotated[float, typer.Option(help="For each model.")] = 30.0,
+    threads: Annotated[int | None, typer.Option(help="Threads of one run; every physical core unless said.")] = None,
+    json: Annotated[Path | None, typer.Option(help="Write samples and environment.")] = None,
+) -> None:
+    """Measure what `Inspector.inspect` costs over a bare `session.run`."""
+    if json is not None:
+        refuse_existing(json, force=False)
+    found = [measure_overhead(path, threads=threads, options=LatencyOptions(seconds=seconds)) for path in models]
+    Console().print(overhead_table(found))
+    if json is not None:
+        rows = {str(one.path): [one.bare.to_json(), one.wrapped.to_json()] for one in found}
+        write_json(json, {"environment": environment(), "rows": rows})
+
+
+def overhead_table(found: Sequence[Overhead]) -> Table:
+    """One line per model."""
+    table = Table(title="Inspector.inspect over session.run, medians in ms", title_justify="left", title_style="bold")
+    for column in ("model", "n", "session.run", "inspect", "pre", "post", "overhead", "95 % interval"):
+        table.add_column(column, justify="left" if column == "model" else "right")
+    for one in found:
+        stages = one.wrapped.stages_ms
+        numbers = (one.bare.total_ms.p50, one.wrapped.total_ms.p50, stages["pre"].p50, stages["post"].p50)
+        interval = f"{one.ratio.low - 1:+.2%} to {one.ratio.high - 1:+.2%}"
+        table.add_row(
+            one.path.name, str(one.bare.total_ms.n), *(f"{value:.3f}" for value in numbers), f"{one.ratio.value - 1:+.2%}", interval
+        )
+    return table
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,21 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from lineside.benchmarks.latency import LatencyOptions
+from lineside.benchmarks.wrapper import measure_overhead, overhead_table
+
+MODELS = Path(__file__).parent.parent / "engine" / "models"
+
+
+@pytest.mark.parametrize("model", ["line", "raw", "raw_float", "fixed"])
+def test_the_wrapper_is_measured_against_the_bare_session(model: str) -> None:
+    found = measure_overhead(MODELS / f"{model}.onnx", threads=1, options=LatencyOptions(seconds=None, rounds=20, warm_up_seconds=0.1))
+    assert (found.bare.name, found.wrapped.name) == ("session.run", "Inspector.inspect")
+    stages = found.wrapped.stages_ms
+    assert set(stages) == {"pre", "inference", "post"}
+    assert sum(stage.p50 for stage in stages.values()) <= found.wrapped.total_ms.max
+    assert found.ratio.value == pytest.approx(found.wrapped.total_ms.p50 / found.bare.total_ms.p50)
+    assert overhead_table([found]).row_count == 1
