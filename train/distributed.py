@@ -1,0 +1,109 @@
+"""Several processes train one network: `torchrun --nproc-per-node N`, one GPU or one share of the CPU each.
+
+In:   RANK, WORLD_SIZE and LOCAL_RANK of the environment, as torchrun sets them; without them, one process.
+Out:  `Ranks`, and the few things that all processes do together. With one process each of them does nothing.
+Gradients are averaged by DistributedDataParallel. `average_buffers` does the same for the running statistics of batch norm,
+so that parameters and buffers are the same bits everywhere after every step.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+
+import torch
+from torch import Tensor, nn
+from torch import distributed as dist
+
+from lineside.errors import ConfigError, DeviceError
+
+from .config import Device
+
+TIMEOUT = timedelta(hours=6)
+"""How long processes wait for one another: rank 0 validates while the others wait."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ranks:
+    """Which of how many processes this is."""
+
+    rank: int = 0
+    local_rank: int = 0
+    world: int = 1
+
+    @classmethod
+    def from_environment(cls) -> Ranks:
+        """What torchrun says; one process without it. Raises: ConfigError."""
+        if "WORLD_SIZE" not in os.environ:
+            return cls()
+        try:
+            rank, local_rank, world = (int(os.environ[name]) for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE"))
+        except (KeyError, ValueError) as exc:
+            raise ConfigError(
+                f"WORLD_SIZE={os.environ['WORLD_SIZE']}, but {exc} is not a number of this process",
+                why="several processes need RANK, LOCAL_RANK and WORLD_SIZE",
+                fix="start them with torchrun --nproc-per-node N, or unset WORLD_SIZE",
+            ) from exc
+        return cls(rank=rank, local_rank=local_rank, world=world)
+
+    @property
+    def leads(self) -> bool:
+        """Whether this is the process that validates, writes files and reports."""
+        return self.rank == 0
+
+
+def device_of(wanted: Device, ranks: Ranks) -> torch.device:
+    """The device of this process.
+
+    Raises:
+        DeviceError: CUDA is wanted and there is none, or too few GPUs for the processes of this machine.
+    """
+    usable = torch.cuda.is_available()
+    if wanted == "cpu" or (wanted == "auto" and not usable):
+        return torch.device("cpu")
+    if not usable:
+        raise DeviceError("no usable CUDA device", why="--device cuda was asked for", fix="use --device cpu, or see: lineside doctor")
+    if ranks.local_rank >= torch.cuda.device_count():
+        raise DeviceError(
+            f"process {ranks.local_rank} of this machine has no GPU of its own",
+            why=f"there are {torch.cuda.device_count()} GPUs",
+            fix=f"start torchrun --nproc-per-node {torch.cuda.device_count()}",
+        )
+    return torch.device("cuda", ranks.local_rank)
+
+
+@contextlib.contextmanager
+def process_group(ranks: Ranks, device: torch.device) -> Iterator[None]:
+    """Join the other processes; with one process there is nothing to join."""
+    if ranks.world == 1:
+        yield
+        return
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=TIMEOUT)
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()
+
+
+def means(values: list[float], ranks: Ranks, device: torch.device) -> list[float]:
+    """The mean of each value over all processes: the same numbers in every one."""
+    if ranks.world == 1:
+        return values
+    total = torch.tensor(values, dtype=torch.float64, device=device)
+    dist.all_reduce(total)
+    return [float(value) / ranks.world for value in total]
+
+
+def average_buffers(network: nn.Module, ranks: Ranks) -> None:
+    """Give all processes the mean of their running statistics; counters are the same already."""
+    buffers: list[Tensor] = [buffer for buffer in network.buffers() if buffer.is_floating_point()]
+    if ranks.world == 1 or not buffers:
+        return
+    flat = torch.cat([buffer.flatten() for buffer in buffers])
+    dist.all_reduce(flat)
+    parts = torch.split(flat / ranks.world, [buffer.numel() for buffer in buffers])
+    for buffer, part in zip(buffers, parts, strict=True):
+        buffer.copy_(part.view_as(buffer))
