@@ -22,10 +22,12 @@ GOOD_COLOUR, DEFECT_COLOUR, THRESHOLD_COLOUR = "#3a923a", "#c44e52", "#222222"
 DPI = 110
 LEAST_RATE = 1e-6
 """Left end of the false positive axis: one pixel in six strips."""
-LOGIT_END = 4.0
-"""The score axis ends at 10**-4 and at 1 - 10**-4; what lies beyond is drawn in the last bar."""
+LOGIT_END = 6.0
+"""Scores nearer to 0 or 1 than 10**-6 are drawn there."""
+LEAST_SPAN = 0.5
+"""Least width of the score axis in decimal logits: 0.36 to 0.64."""
 BARS = 64
-_TICKS = (1e-4, 1e-3, 1e-2, 0.1, 0.5, 0.9, 0.99, 0.999, 1 - 1e-4)
+TICKS = 9
 
 
 def save_curves(path: Path, evaluation: Evaluation) -> None:
@@ -79,8 +81,9 @@ def save_scores(path: Path, evaluation: Evaluation) -> None:
     kinds = evaluation.kinds
     figure = _figure(11, 1.2 + 1.1 * max(1, len(kinds)))
     rows = figure.subplots(max(1, len(kinds)), 1, sharex=True, squeeze=False)[:, 0]
+    low, high = _span(_logit(np.array([*evaluation.scores, evaluation.threshold])))
+    width = (high - low) / BARS
     # a bar ends at the threshold, so that none stands for NG and OK at once
-    width = 2 * LOGIT_END / BARS
     edges = _logit(evaluation.threshold) + np.arange(-BARS - 1, BARS + 2) * width
     for axes, kind in zip(rows, kinds, strict=False):
         scores = np.array([row.score for row in evaluation.rows if row.sample.kind == kind.kind])
@@ -93,8 +96,9 @@ def save_scores(path: Path, evaluation: Evaluation) -> None:
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(axis="x", alpha=0.3)
     rows[0].set_title(f"Scores of {len(evaluation.rows)} strips by kind; threshold {evaluation.threshold:.4g}")
-    rows[-1].set_xticks([_logit(tick) for tick in _TICKS], [f"{tick:g}" for tick in _TICKS])
-    rows[-1].set(xlim=(-LOGIT_END - width, LOGIT_END + width), xlabel="score (axis in logits)")
+    ticks = sorted({_rounded(1 / (1 + 10**-logit)) for logit in np.linspace(low, high, TICKS)})
+    rows[-1].set_xticks([_logit(tick) for tick in ticks], [f"{tick:.9g}" for tick in ticks])
+    rows[-1].set(xlim=(low - width, high + width), xlabel="score (axis in logits)")
     figure.align_ylabels(rows)
     _save(figure, path)
 
@@ -110,6 +114,18 @@ def _logit(score: Any) -> Any:
     end = 1 / (1 + 10**LOGIT_END)
     inside = np.clip(score, end, 1 - end)
     return np.log10(inside / (1 - inside))
+
+
+def _span(logits: NDArray[np.float64]) -> tuple[float, float]:
+    """The ends of an axis that shows all of them, not narrower than `LEAST_SPAN`."""
+    low, high = float(logits.min()), float(logits.max())
+    missing = max(0.0, LEAST_SPAN - (high - low)) / 2
+    return low - missing, high + missing
+
+
+def _rounded(score: float) -> float:
+    """A score to two digits of its distance from 0 or from 1."""
+    return float(f"{score:.1e}") if score <= 0.5 else 1 - float(f"{1 - score:.1e}")
 
 
 def _figure(width_in: float, height_in: float) -> Any:
