@@ -15,6 +15,14 @@ from lineside import __version__
 from lineside.errors import LinesideError
 
 from ._console import err
+from .demo import demo
+from .doctor import doctor
+from .evaluate import evaluate
+from .export import export
+from .infer import infer
+from .show import show
+from .synth import synth
+from .train import train
 
 USER_ERROR = 2
 INTERRUPTED = 130
@@ -44,6 +52,10 @@ def lineside(
     version: bool = typer.Option(False, "--version", callback=_show_version, is_eager=True, help="Show the version and exit."),
 ) -> None:
     """From good strips of a production line to an engine that can be trusted on that line."""
+
+
+for command in (doctor, demo, synth, train, evaluate, export, infer, show):
+    app.command()(command)
 
 
 def main(arguments: list[str] | None = None) -> int:

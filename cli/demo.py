@@ -1,0 +1,104 @@
+"""`lineside demo`: the whole main job on a small data set made from a real photograph.
+
+It runs the very commands that it prints, the ones of the README, one after another.
+"""
+
+from __future__ import annotations
+
+import json as json_module
+import shlex
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from PIL import Image
+from rich.table import Table
+
+from lineside._optional import require
+from lineside.files import file_being_written, make_output_folder, write_json
+
+from ._console import ForceOption, JsonOption, check_json, emit, err, facts
+
+PHOTOGRAPH = "brick"
+"""Of scikit-image: a wall of bricks, 512 x 512 px, gray (CC0)."""
+
+TRAIN_SETTINGS = ("--base-channels", "16", "--batch-size", "8", "--epochs", "10", "--steps-per-epoch", "50", "--workers", "2")
+"""What the README recommends for a CPU."""
+
+
+def demo(
+    context: typer.Context,
+    out: Annotated[Path, typer.Option(help="Folder for everything that the demo makes.")] = Path("lineside-demo"),
+    json: JsonOption = None,
+    force: ForceOption = False,
+) -> None:
+    """Run the whole main job on a small data set made from a real photograph: a few minutes on two CPU cores.
+
+    Example: lineside demo --out demo
+    """
+    check_json(json, force=force)
+    make_output_folder(out, force=force)
+    photograph = out / f"{PHOTOGRAPH}.png"
+    pixels = getattr(require("skimage.data", extra="demo"), PHOTOGRAPH)()
+    with file_being_written(photograph) as temporary:
+        Image.fromarray(pixels).save(temporary)
+    commands = _commands(out, photograph)
+    for number, command in enumerate(commands, start=1):
+        err.print(f"\n[bold]{number}/{len(commands)}[/bold] lineside {shlex.join(command)}", highlight=False, soft_wrap=True)
+        context.find_root().command.main(args=[*command, "--force"], prog_name="lineside", standalone_mode=False)
+    result = _result(out)
+    write_json(out / "demo.json", result)
+    emit(result, _table(result), json=json)
+
+
+def _commands(out: Path, photograph: Path) -> list[list[str]]:
+    """The main job, as a user would type it."""
+    data, run, model = str(out / "data"), str(out / "run"), str(out / "strip.onnx")
+    return [
+        ["synth", data, "--texture", str(photograph)],
+        ["train", data, "--out", run, *TRAIN_SETTINGS],
+        ["evaluate", str(out / "run" / "best.pt"), data, "--out", str(out / "evaluation")],
+        ["export", str(out / "run" / "best.pt"), "--out", model],
+        ["show", model],
+        ["infer", model, str(out / "data" / "test"), "--out", str(out / "results")],
+    ]
+
+
+def _result(out: Path) -> dict[str, Any]:
+    """What the demo found, and where everything lies."""
+    metrics = json_module.loads((out / "evaluation" / "metrics.json").read_text())
+    spot = metrics["kinds"]["spot"]
+    return {
+        "spot_image_auroc": spot["image_auroc"],
+        "spot_recall": spot["verdict_recall"],
+        "spot_pixel_ap": spot["pixel_ap"],
+        "false_alarms_on_good": metrics["kinds"]["good"]["ng"],
+        "good_strips": metrics["kinds"]["good"]["strips"],
+        "threshold": metrics["threshold"],
+        "model": str(out / "strip.onnx"),
+        "pictures": str(out / "results" / "pictures"),
+        "verdicts": str(out / "results" / "results.csv"),
+        "worst_strips": str(out / "evaluation" / "worst.png"),
+        "curves": str(out / "evaluation" / "curves.png"),
+        "metrics": str(out / "evaluation" / "metrics.json"),
+    }
+
+
+def _table(result: dict[str, Any]) -> Table:
+    model = result["model"]
+    return facts(
+        "The demo",
+        [
+            ("image AUROC on spots", f"{result['spot_image_auroc']:.4f}"),
+            ("recall on spots", f"{result['spot_recall']:.4f}"),
+            ("pixel AP on spots", f"{result['spot_pixel_ap']:.4f}"),
+            ("false alarms", f"{result['false_alarms_on_good']} of {result['good_strips']} good strips"),
+            ("pictures", result["pictures"]),
+            ("verdicts", result["verdicts"]),
+            ("worst strips", result["worst_strips"]),
+            ("curves", result["curves"]),
+            ("metrics", result["metrics"]),
+            ("model", model),
+            ("next", f"lineside infer {model} YOUR_STRIPS --out results"),
+        ],
+    )
