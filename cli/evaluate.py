@@ -83,7 +83,7 @@ def _kinds(result: Evaluation) -> Table:
         table.add_column(column, justify="right")
     for kind in result.kinds:
         numbers = (kind.verdict_recall, kind.recall_per_defect, kind.image_auroc, kind.pixel_average_precision)
-        table.add_row(kind.kind, str(kind.strips), str(kind.ng), *(_number(number) for number in numbers))
+        table.add_row(Text(kind.kind), str(kind.strips), str(kind.ng), *(_number(number) for number in numbers))
     return table
 
 

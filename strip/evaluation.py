@@ -3,14 +3,14 @@
 In:   anything that answers a heatmap (`HeatmapModel`), and labelled strips.
 Out:  `Evaluation`: metrics over all strips and per kind, one row per strip, curves for plots, and the worst strips with their heatmaps.
 All or nothing: a strip that cannot be read, or an answer that is no heatmap, ends it with an error.
-Strips are looked at one after another; what is kept of each is its row, and the heatmaps of the worst few.
+Strips are looked at one after another. Kept are a row per strip, histograms per kind, and the heatmaps of the worst few.
 """
 
 from __future__ import annotations
 
 import heapq
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -194,7 +194,7 @@ class Evaluation:
             "pro_limit": PRO_LIMIT,
             "recall_per_defect": self.recall_per_defect,
             "false_alarms_per_strip": self.false_alarms_per_strip,
-            "kinds": [kind.__dict__ for kind in self.kinds],
+            "kinds": [asdict(kind) for kind in self.kinds],
             "strips": [row.to_json() for row in self.rows],
         }
 

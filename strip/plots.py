@@ -89,7 +89,7 @@ def save_scores(path: Path, evaluation: Evaluation) -> None:
         scores = np.array([row.score for row in evaluation.rows if row.sample.kind == kind.kind])
         defective = kind.verdict_recall is not None
         axes.hist(_logit(scores), bins=edges, color=DEFECT_COLOUR if defective else GOOD_COLOUR)
-        axes.set_ylabel(kind.kind, rotation=0, ha="right", va="center")
+        axes.set_ylabel(kind.kind, rotation=0, ha="right", va="center", parse_math=False)
         axes.text(1.01, 0.5, f"{kind.ng} of {kind.strips} NG", transform=axes.transAxes, va="center")
         axes.axvline(_logit(evaluation.threshold), color=THRESHOLD_COLOUR, linestyle="--")
         axes.yaxis.get_major_locator().set_params(integer=True, nbins=3)
