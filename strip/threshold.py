@@ -56,7 +56,9 @@ def verdict_level(threshold: float) -> np.float32:
     threshold itself, numpy rounds that to float32 first, and a pixel could be NG in a strip that is OK.
     """
     level = np.float32(threshold)
-    return level if float(level) >= threshold else np.float32(np.nextafter(level, np.float32(np.inf)))
+    if level < np.float64(threshold):
+        level = np.nextafter(level, np.float32(np.inf))
+    return level
 
 
 def _best_f1(scores: Sequence[float], defective: Sequence[bool]) -> tuple[float, str]:
