@@ -55,7 +55,7 @@ def verdict_level(threshold: float) -> np.float32:
     A float32 heatmap compared with this gives what its scores compared with the threshold give. Compared with the
     threshold itself, numpy rounds that to float32 first, and a pixel could be NG in a strip that is OK.
     """
-    level = np.float32(threshold)
+    level: np.float32 = np.float32(threshold)
     if level < np.float64(threshold):
         level = np.nextafter(level, np.float32(np.inf))
     return level
