@@ -23,7 +23,7 @@ LIGHT = 0.03
 """The light falls off in one direction by up to this share, each side of the middle."""
 MAX_SHIFT_PX = 4.0
 MARGIN_PX = 16
-"""The longest shift, and as much again as the spline's mirrored edge reaches: it fades by 0.27 per pixel, so to 1e-7."""
+"""The longest shift, two pixels of the spline, and ten in which its mirrored edge fades by 0.27 each: to 2e-6."""
 
 
 def acquire(pattern: NDArray[np.float32], shift_px: float, rng: np.random.Generator) -> NDArray[np.float32]:

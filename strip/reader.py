@@ -152,12 +152,10 @@ def _values_0_to_255(strip: NDArray[Any], spec: StripSpec, path: Path) -> NDArra
     if kind != np.float32 and not (kind == np.uint16 and spec.full_scale_given):
         raise _wrong_dtype(kind, str(path))
     check_range(strip[: len(CHANNELS)], spec.full_scale, name=str(path))
-    if strip.dtype == np.float32 and spec.full_scale == FULL_SCALE:
-        return strip
-    values = strip.astype(np.float32)
-    values /= spec.full_scale  # in this order white is 255 exactly
-    values *= FULL_SCALE
-    return values
+    values = strip.astype(np.float32, copy=False)
+    if spec.full_scale == FULL_SCALE:
+        return values
+    return np.asarray(values / np.float32(spec.full_scale) * np.float32(FULL_SCALE))  # in this order white is 255 exactly
 
 
 def _wrong_shape(shape: tuple[int, ...], spec: StripSpec, path: Path) -> StripError:
