@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from lineside.errors import ConfigError, LinesideError, ModelError, StripError
 from lineside.manifest import ModelManifest, checked_threshold
-from lineside.reader import check_strip
+from lineside.reader import check_form, check_range
 from lineside.spec import CHANNELS, FULL_SCALE, StripSpec
 from lineside.threshold import DEFAULT_THRESHOLD
 
@@ -33,6 +33,7 @@ from .result import Result, Timing
 
 ROUNDING = 1e-6
 """How far heat may lie outside [0, 1], and the graph's score from the heatmap's maximum: a few steps of a float32 below 1."""
+_WHITE = np.float32(FULL_SCALE)
 _NS_PER_MS = 1e6
 
 
@@ -202,24 +203,28 @@ class Inspector:
             self._busy.release()
 
     def _fill(self, row: NDArray[Any], strip: NDArray[Any]) -> None:
-        """Write a strip into one row (C, H, W) of the input buffer, as the model takes it."""
+        """Write a strip into one row (C, H, W) of the input buffer, as the model takes it.
+
+        Values are checked there, where they lie in order: between the interleaved channels of a camera that takes thirty times as long.
+        """
         self._check(strip, row.dtype)
-        if len(row) == len(CHANNELS):  # production: values in [0, 1]
-            np.divide(strip[: len(CHANNELS)], FULL_SCALE, out=row, dtype=np.float32)
-        else:  # raw: bytes as they are, a zero mask where the strip has none
-            row[: len(strip)] = strip
-            row[len(strip) :] = 0
+        np.copyto(row[: len(strip)], strip[: len(row)])
+        row[len(strip) :] = 0  # a raw model's mask channel, where the strip has none
+        if strip.dtype != np.uint8:
+            check_range(row[: len(CHANNELS)], FULL_SCALE, name="strip")
+        if len(row) == len(CHANNELS):  # production takes [0, 1]; raw takes the values as they are
+            np.divide(row, _WHITE, out=row)
 
     def _check(self, strip: NDArray[Any], taken: np.dtype[Any]) -> None:
-        """Raises: StripError, when the model cannot take the strip."""
+        """Raises: StripError, when the strip has not the form that the model takes."""
         if not isinstance(strip, np.ndarray):
             raise StripError(f"strip: a {type(strip).__name__}", why="a strip is a numpy array (C, H, W)", fix="use numpy.asarray(...)")
-        check_strip(strip, self.spec, name="strip")
+        check_form(strip, self.spec, name="strip")
         if taken == np.uint8 and strip.dtype != np.uint8:
             raise StripError(
                 f"strip: values of type {strip.dtype}",
                 why="this model takes bytes (io=raw, uint8), and nothing is rounded in silence",
-                fix="send uint8 as the camera gives it, or use a model of io=production",
+                fix="send uint8 as the camera gives it, or use a model that takes float32",
             )
 
     def _take(self) -> None:

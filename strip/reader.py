@@ -51,11 +51,20 @@ def check_strip(strip: NDArray[Any], spec: StripSpec, *, name: str) -> None:
     Raises:
         StripError: It is something else; the message begins with `name`.
     """
+    check_form(strip, spec, name=name)
+    check_range(strip[: len(CHANNELS)], FULL_SCALE, name=name)
+
+
+def check_form(strip: NDArray[Any], spec: StripSpec, *, name: str) -> None:
+    """Check all of `check_strip` but the values, for whoever looks at those where they lie faster to hand.
+
+    Raises:
+        StripError: Another shape or type than a strip has; the message begins with `name`.
+    """
     if strip.ndim != 3 or strip.shape[0] not in CHANNEL_COUNTS or strip.shape[1:] != (spec.height_px, spec.width_px):
         raise _wrong_array(strip.shape, spec, name)
     if strip.dtype != np.uint8 and strip.dtype != np.float32:
         raise _wrong_dtype(strip.dtype, name)
-    check_range(strip[: len(CHANNELS)], FULL_SCALE, name=name)
 
 
 def check_range(values: NDArray[Any], full_scale: float, *, name: str) -> None:

@@ -321,13 +321,12 @@ def test_after_warm_up_inspect_allocates_no_array(models: Path, kind: type[np.ge
         session, fed = inspector._backend.session, {"input": inspector._backend.input}
         bare = peak_bytes(lambda: session.run(["output"], fed))
         ours = peak_bytes(lambda: inspector.inspect(strip))
-    # Allowed are Python's small objects and numpy's conversion in blocks of 8192 values; a bool mask of the strip has 171776 bytes.
-    assert ours - bare < 60_000
+    assert ours - bare < 20_000  # Python's small objects, and blocks of numpy's reductions; a bool mask of the strip has 171776 bytes
 
 
 def test_the_allocation_test_would_see_one_mask_of_the_heatmap() -> None:
     heatmap = np.zeros((976, 176), np.float32)
-    assert peak_bytes(lambda: (heatmap > 0).any()) > 60_000
+    assert peak_bytes(lambda: (heatmap > 0).any()) > 20_000
 
 
 def peak_bytes(call: Callable[[], object]) -> int:
@@ -345,6 +344,7 @@ def test_closing_ends_the_models_threads(models: Path, strip: NDArray[np.uint8])
     def threads() -> int:
         return len(list(Path("/proc/self/task").iterdir()))
 
+    Inspector.load(models / "production.onnx", threads=1).close()  # ONNX Runtime's own, at its first session
     before = threads()
     with Inspector.load(models / "production.onnx", threads=4) as inspector:
         inspector.inspect(strip)
