@@ -113,14 +113,19 @@ def main(
 def overhead_table(found: Sequence[Overhead]) -> Table:
     """One line per model."""
     table = Table(title="Inspector.inspect over session.run, medians in ms", title_justify="left", title_style="bold")
-    for column in ("model", "n", "session.run", "inspect", "pre", "post", "overhead", "95 % interval"):
-        table.add_column(column, justify="left" if column == "model" else "right")
+    table.add_column("model", overflow="fold")
+    for column in ("n", "run", "inspect", "pre", "post", "overhead", "95 %"):
+        table.add_column(column, justify="right", no_wrap=True)
     for one in found:
         stages = one.wrapped.stages_ms
-        numbers = (one.bare.total_ms.p50, one.wrapped.total_ms.p50, stages["pre"].p50, stages["post"].p50)
-        interval = f"{one.ratio.low - 1:+.2%} to {one.ratio.high - 1:+.2%}"
+        medians = (one.bare.total_ms.p50, one.wrapped.total_ms.p50, stages["pre"].p50, stages["post"].p50)
+        ratio = one.ratio
         table.add_row(
-            one.path.name, str(one.bare.total_ms.n), *(f"{value:.3f}" for value in numbers), f"{one.ratio.value - 1:+.2%}", interval
+            one.path.stem,
+            str(one.bare.total_ms.n),
+            *(f"{median:.2f}" for median in medians),
+            f"{ratio.value - 1:+.2%}",
+            f"{ratio.low - 1:+.1%} .. {ratio.high - 1:+.1%}",
         )
     return table
 

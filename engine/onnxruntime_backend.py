@@ -211,9 +211,10 @@ def _open_session(path: Path, providers: list[str], threads: int) -> Any:
     options.inter_op_num_threads = 1
     options.log_severity_level = _ERRORS_ONLY
     options.add_session_config_entry(_RECORD_NODES, "1")
+    failures: tuple[type[Exception], ...] = (*_runtime_errors(), RuntimeError, ValueError)  # the last two: from its Python part
     try:
-        return onnxruntime.InferenceSession(path, options, providers=providers, enable_fallback=0)
-    except (*_runtime_errors(), RuntimeError, ValueError) as exc:  # the last two come from its Python part, and from providers
+        return onnxruntime.InferenceSession(str(path), options, providers=providers, enable_fallback=0)
+    except failures as exc:
         state = onnxruntime.capi.onnxruntime_pybind11_state
         if providers != [CPU] and not isinstance(exc, (state.InvalidProtobuf, state.InvalidGraph)):
             raise DeviceError(

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lineside.errors import StripError
-from lineside.reader import SUFFIXES, is_strip_file
+from lineside.pixels import SUFFIXES
+from lineside.reader import is_strip_file
 
 GROUND_TRUTH = "ground_truth"
 """Masks, not strips (design 2)."""

@@ -83,13 +83,14 @@ class _Layout:
     panel_height: int
 
     @classmethod
-    def of(cls, height: int, width: int, count: int) -> _Layout:
+    def of(cls, size: tuple[int, ...], panels: int) -> _Layout:
+        height, width = size
         tall, wide = height >= ELONGATED * width, width >= ELONGATED * height
-        columns = count if tall else 1 if wide else math.ceil(count / 2)
+        columns = panels if tall else 1 if wide else math.ceil(panels / 2)
         reduction = math.ceil(max(height, width) / (LONG_EDGE_PX if tall or wide else GRID_EDGE_PX))
         return cls(
             columns=columns,
-            rows=math.ceil(count / columns),
+            rows=math.ceil(panels / columns),
             reduction=reduction,
             panel_width=math.ceil(width / reduction),
             panel_height=math.ceil(height / reduction),
@@ -119,7 +120,7 @@ def draw_panels(strip: NDArray[Any], finding: Finding) -> Image.Image:
         strip: (C, H, W) uint8 or float32 in 0..255, C = 3 or 4, any strides.
         finding: Its heatmap (H, W), and the rest of what was found.
     """
-    layout = _Layout.of(*finding.heatmap.shape, count=len(_CAPTIONS) - (len(strip) == len(CHANNELS)))
+    layout = _Layout.of(finding.heatmap.shape, panels=len(_CAPTIONS) - (len(strip) == len(CHANNELS)))
     width, height = layout.size
     picture = Image.new("RGB", (max(width, _LEAST_WIDTH_PX) + 2 * _MARGIN_PX, _HEADER_PX + height + _FOOTER_PX), BACKGROUND)
     draw = ImageDraw.Draw(picture)
