@@ -14,6 +14,7 @@ import typer
 from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 from lineside.files import json_text, refuse_existing, write_text
 
@@ -49,11 +50,11 @@ def emit(value: Any, *tables: RenderableType, json: str | None) -> None:
 
 def facts(title: str, rows: Iterable[tuple[str, object]]) -> Table:
     """A table of names and values."""
-    table = Table(title=title, show_header=False, title_justify="left", title_style="bold")
+    table = Table(title=Text(title), show_header=False, title_justify="left", title_style="bold")  # Text: a path may hold [brackets]
     table.add_column(style="cyan", no_wrap=True)
     table.add_column(overflow="fold")
     for name, value in rows:
-        table.add_row(name, str(value))
+        table.add_row(name, Text(str(value)))
     return table
 
 

@@ -64,7 +64,7 @@ def _overall(title: str, result: Evaluation) -> Table:
         ("threshold", f"{result.threshold:.6g} ({'of the model' if result.threshold_source == 'model' else '--threshold'})"),
         ("image AUROC", _number(result.image_curve.auroc)),
         ("pixel AUROC", _number(result.pixel_auroc)),
-        ("pixel AP", _number(result.pixel_average_precision)),
+        ("pixel AP", _number(result.pixel_ap)),
         ("PRO, 30 %", _number(result.pro)),
         ("F1", _number(verdicts.f1)),
         ("precision", _number(verdicts.precision)),
@@ -82,7 +82,7 @@ def _kinds(result: Evaluation) -> Table:
     for column in ("strips", "NG", "recall per strip", "recall per defect", "image AUROC", "pixel AP"):
         table.add_column(column, justify="right")
     for kind in result.kinds:
-        numbers = (kind.verdict_recall, kind.recall_per_defect, kind.image_auroc, kind.pixel_average_precision)
+        numbers = (kind.verdict_recall, kind.recall_per_defect, kind.image_auroc, kind.pixel_ap)
         table.add_row(Text(kind.kind), str(kind.strips), str(kind.ng), *(_number(number) for number in numbers))
     return table
 

@@ -103,7 +103,7 @@ class KindMetrics:
         verdict_recall: Share called NG; None for good strips, where each one is a false alarm.
         recall_per_defect: Share of the ground-truth regions that were found.
         image_auroc: Scores of this kind against scores of the good ones.
-        pixel_average_precision: Over the pixels of this kind and of the good ones.
+        pixel_ap: Over the pixels of this kind and of the good ones.
     """
 
     kind: str
@@ -112,7 +112,7 @@ class KindMetrics:
     verdict_recall: float | None
     recall_per_defect: float | None
     image_auroc: float | None
-    pixel_average_precision: float | None
+    pixel_ap: float | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,7 +135,7 @@ class Evaluation:
         worst: Missed defects by rising score, then false alarms by falling score, then right verdicts by their distance from the threshold.
         image_curve: Over all strips.
         pixel_curve: Over all pixels of strips with known ground truth, thinned for plots.
-        pixel_auroc, pixel_average_precision, pro: Of the pixel curve before thinning.
+        pixel_auroc, pixel_ap, pro: Of the pixel curve before thinning.
     """
 
     threshold: float
@@ -146,7 +146,7 @@ class Evaluation:
     image_curve: Curve
     pixel_curve: Curve
     pixel_auroc: float | None
-    pixel_average_precision: float | None
+    pixel_ap: float | None
     pro: float | None
 
     @property
@@ -183,13 +183,13 @@ class Evaluation:
             "threshold": self.threshold,
             "threshold_source": self.threshold_source,
             "image_auroc": self.image_curve.auroc,
-            "image_average_precision": self.image_curve.average_precision,
+            "image_ap": self.image_curve.average_precision,
             "f1": verdicts.f1,
             "precision": verdicts.precision,
             "recall": verdicts.recall,
             "good_called_ng": verdicts.good_ng,
             "pixel_auroc": self.pixel_auroc,
-            "pixel_average_precision": self.pixel_average_precision,
+            "pixel_ap": self.pixel_ap,
             "pro": self.pro,
             "pro_limit": PRO_LIMIT,
             "recall_per_defect": self.recall_per_defect,
@@ -248,7 +248,7 @@ def evaluate(
         image_curve=Curve.of_scores([row.score for row in rows], [row.sample.defective for row in rows]),
         pixel_curve=curve.thinned(),
         pixel_auroc=curve.auroc,
-        pixel_average_precision=curve.average_precision,
+        pixel_ap=curve.average_precision,
         pro=curve.pro,
     )
 
@@ -288,7 +288,7 @@ def _kind(kind: str, rows: Sequence[StripRow], pixels: dict[str, PixelMetrics]) 
         verdict_recall=None if kind == GOOD else ng / len(of_kind),
         recall_per_defect=_recall_per_defect(of_kind),
         image_auroc=Curve.of_scores([row.score for row in with_good], [row.sample.defective for row in with_good]).auroc,
-        pixel_average_precision=(
+        pixel_ap=(
             PixelMetrics.sum(pixels[name] for name in {kind, GOOD} & pixels.keys()).curve().average_precision if kind in pixels else None
         ),
     )

@@ -41,7 +41,7 @@ def save_curves(path: Path, evaluation: Evaluation) -> None:
     roc, pr = figure.subplots(1, 2)
     curves = (
         ("strips", evaluation.image_curve, evaluation.image_curve.auroc, evaluation.image_curve.average_precision, IMAGE_COLOUR),
-        ("pixels", evaluation.pixel_curve, evaluation.pixel_auroc, evaluation.pixel_average_precision, PIXEL_COLOUR),
+        ("pixels", evaluation.pixel_curve, evaluation.pixel_auroc, evaluation.pixel_ap, PIXEL_COLOUR),
     )
     for name, curve, auroc, average_precision, colour in curves:
         if auroc is not None and average_precision is not None:

@@ -89,7 +89,7 @@ def test_verdicts_and_regions_are_counted_at_the_threshold(root: Path) -> None:
 def test_every_kind_is_measured_against_the_good_strips(root: Path) -> None:
     good, scratch, spot = evaluated(root).kinds
     assert (good.kind, good.strips, good.ng) == ("good", 3, 1)
-    assert (good.verdict_recall, good.recall_per_defect, good.image_auroc, good.pixel_average_precision) == (None, None, None, None)
+    assert (good.verdict_recall, good.recall_per_defect, good.image_auroc, good.pixel_ap) == (None, None, None, None)
     assert (scratch.kind, scratch.verdict_recall, scratch.recall_per_defect, scratch.image_auroc) == ("scratch", 1.0, 0.5, 1.0)
     assert (spot.kind, spot.verdict_recall, spot.recall_per_defect) == ("spot", 0.5, 0.5)
     assert spot.image_auroc == pytest.approx(4 / 6)
@@ -104,10 +104,10 @@ def test_pixel_metrics_are_those_of_all_pixels_and_those_of_a_kind_include_the_g
         kinds.append(sample.kind)
     result = evaluated(root)
     assert result.pixel_auroc == pytest.approx(sklearn.roc_auc_score(np.ravel(truth), np.ravel(heat)))
-    assert result.pixel_average_precision == pytest.approx(sklearn.average_precision_score(np.ravel(truth), np.ravel(heat)))
+    assert result.pixel_ap == pytest.approx(sklearn.average_precision_score(np.ravel(truth), np.ravel(heat)))
     chosen = [kind in ("good", "spot") for kind in kinds]
     expected = sklearn.average_precision_score(np.ravel(np.array(truth)[chosen]), np.ravel(np.array(heat)[chosen]))
-    assert result.kinds[2].pixel_average_precision == pytest.approx(expected)
+    assert result.kinds[2].pixel_ap == pytest.approx(expected)
 
 
 def test_the_threshold_is_the_models_unless_the_caller_names_one(root: Path) -> None:
@@ -148,7 +148,7 @@ def test_without_ground_truth_verdicts_are_measured_and_pixels_are_not(root: Pat
     result = evaluate(TargetIsHeat(), samples)
     assert result.verdicts.recall == pytest.approx(2 / 3)
     assert result.image_curve.auroc == pytest.approx(7 / 9)
-    assert (result.pixel_auroc, result.pixel_average_precision, result.pro, result.recall_per_defect) == (None, None, None, None)
+    assert (result.pixel_auroc, result.pixel_ap, result.pro, result.recall_per_defect) == (None, None, None, None)
     assert result.false_alarms_per_strip == pytest.approx(2 / 3)  # on the good strips, whose ground truth is known
     assert [row.false_alarms for row in result.rows if row.sample.defective] == [None, None, None]
 

@@ -34,7 +34,7 @@ def evaluation(scores: dict[str, list[float]]) -> Evaluation:
             verdict_recall=None if kind == "good" else 0.5,
             recall_per_defect=None,
             image_auroc=None,
-            pixel_average_precision=None,
+            pixel_ap=None,
         )
         for kind, values in scores.items()
     )
@@ -52,7 +52,7 @@ def evaluation(scores: dict[str, list[float]]) -> Evaluation:
         image_curve=Curve.of_scores([row.score for row in rows], [row.sample.defective for row in rows]),
         pixel_curve=curve.thinned(),
         pixel_auroc=curve.auroc,
-        pixel_average_precision=curve.average_precision,
+        pixel_ap=curve.average_precision,
         pro=curve.pro,
     )
 
