@@ -321,12 +321,13 @@ def test_after_warm_up_inspect_allocates_no_array(models: Path, kind: type[np.ge
         session, fed = inspector._backend.session, {"input": inspector._backend.input}
         bare = peak_bytes(lambda: session.run(["output"], fed))
         ours = peak_bytes(lambda: inspector.inspect(strip))
-    assert ours - bare < 20_000  # Python's small objects, and blocks of numpy's reductions; a bool mask of the strip has 171776 bytes
+    # Allowed are Python's small objects and the block of 8192 values that older numpy reduces by; a bool mask has 171776 bytes.
+    assert ours - bare < 60_000
 
 
 def test_the_allocation_test_would_see_one_mask_of_the_heatmap() -> None:
     heatmap = np.zeros((976, 176), np.float32)
-    assert peak_bytes(lambda: (heatmap > 0).any()) > 20_000
+    assert peak_bytes(lambda: (heatmap > 0).any()) > 60_000
 
 
 def peak_bytes(call: Callable[[], object]) -> int:
