@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import pickle
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -21,7 +22,7 @@ from torch import Tensor
 from lineside.errors import CheckpointError, ConfigError, TrainingError
 from lineside.files import write_bytes
 from lineside.manifest import UNTUNED, checked_threshold, versions
-from lineside.spec import StripSpec
+from lineside.spec import CHANNELS, StripSpec
 from lineside.threshold import DEFAULT_THRESHOLD
 
 from .config import TrainOptions
@@ -29,9 +30,11 @@ from .unet import UNet, weights_sha256
 
 SCHEMA = 1
 KIND = "lineside checkpoint"
+TENSORS = ("examples", "weights", "position")
+"""Fields of a checkpoint that are tensors, or hold some."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Position:
     """Where a run stands, so that it can go on.
 
@@ -50,7 +53,7 @@ class Position:
     optimizer: Mapping[str, Any]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Checkpoint:
     """What a checkpoint file holds.
 
@@ -64,6 +67,7 @@ class Checkpoint:
         metrics: Of the labelled strips of valid/ with these weights; empty without.
         threshold, threshold_rule: Verdict threshold, and how it was chosen.
         history: One row per epoch, the columns of metrics.csv.
+        examples: (N, 3, H, W) uint8, strips of the training set: later stages check their models on them.
         weights: The network's state on the CPU.
         weights_sha256: Of `weights`: the identity of the model in every later file.
         versions: Tools that made it.
@@ -80,6 +84,7 @@ class Checkpoint:
     threshold: float = DEFAULT_THRESHOLD
     threshold_rule: str = UNTUNED
     history: tuple[Mapping[str, float | None], ...] = ()
+    examples: Tensor = field(repr=False)
     weights: Mapping[str, Tensor] = field(repr=False)
     weights_sha256: str
     versions: Mapping[str, str] = field(default_factory=versions)
@@ -97,6 +102,12 @@ class Checkpoint:
         network.to_empty(device="cpu").load_state_dict(self.weights)
         return network.eval()
 
+    def to_json(self) -> dict[str, Any]:
+        """All but the tensors, as JSON values."""
+        value = {item.name: getattr(self, item.name) for item in fields(self) if item.name not in TENSORS}
+        value.update(schema=SCHEMA, spec=self.spec.to_json(), options=self.options.to_json(), history=[dict(row) for row in self.history])
+        return {**value, "metrics": dict(self.metrics), "versions": dict(self.versions)}
+
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     """Write a checkpoint, whole or not at all.
@@ -110,13 +121,14 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         raise TrainingError(
             f"{bad} is not a number any more", why="the last update was too large", fix="use a smaller --lr, or leave --amp out"
         )
-    value = {item.name: getattr(checkpoint, item.name) for item in fields(checkpoint)}
-    value.update(schema=SCHEMA, kind=KIND, spec=checkpoint.spec.to_json(), options=checkpoint.options.to_json())
-    for name in ("weights", "metrics", "versions"):
-        value[name] = dict(value[name])
-    value["history"] = [dict(row) for row in checkpoint.history]
-    if checkpoint.position is not None:
-        value["position"] = dict(vars(checkpoint.position))
+    position = None if checkpoint.position is None else dict(vars(checkpoint.position))
+    value = {
+        **checkpoint.to_json(),
+        "kind": KIND,
+        "examples": checkpoint.examples,
+        "weights": dict(checkpoint.weights),
+        "position": position,
+    }
     buffer = io.BytesIO()  # in memory first: a full disk is an error of the file system, not of torch.save
     torch.save(value, buffer)
     write_bytes(path, buffer.getbuffer())
@@ -133,9 +145,9 @@ def load_checkpoint(path: Path) -> Checkpoint:
         raise CheckpointError(
             f"{path}: not a checkpoint of lineside", why=_what_it_is(value), fix="name the best.pt of a run of lineside train"
         )
-    if value["schema"] != SCHEMA:
+    if value.get("schema") != SCHEMA:
         raise CheckpointError(
-            f"{path}: checkpoint of schema {value['schema']}",
+            f"{path}: checkpoint of schema {value.get('schema')}",
             why=f"this version reads schema {SCHEMA}",
             fix="train again with this version",
         )
@@ -150,6 +162,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
             history=tuple(value["history"]),
             position=None if value["position"] is None else Position(**value["position"]),
         )
+        _check_tensors(checkpoint)
     except (KeyError, TypeError, ValueError, AttributeError, ConfigError) as exc:
         raise CheckpointError(
             f"{path}: damaged checkpoint", why=f"{type(exc).__name__}: {exc}".split("\n")[0], fix="use another checkpoint of the run"
@@ -164,11 +177,9 @@ def _load(path: Path) -> Any:
         raise CheckpointError(
             f"{path}: no such file", why="a checkpoint was expected there", fix="train one: lineside train DATASET --out RUN"
         )
-    with path.open("rb") as file:
-        magic = file.read(2)
-    if magic != b"PK" or not zipfile.is_zipfile(path):
-        why = "its end is missing" if magic == b"PK" else "a checkpoint is a zip archive, and this is none"
-        raise CheckpointError(f"{path}: not a whole checkpoint", why=why, fix="use another checkpoint of the run, or train again")
+    damaged = _damage(path)
+    if damaged:
+        raise CheckpointError(f"{path}: not a whole checkpoint", why=damaged, fix="use another checkpoint of the run, or train again")
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as exc:
@@ -181,6 +192,28 @@ def _load(path: Path) -> Any:
         raise CheckpointError(
             f"{path}: damaged checkpoint", why=str(exc).split("\n")[0], fix="use another checkpoint of the run, or train again"
         ) from exc
+
+
+def _damage(path: Path) -> str | None:
+    """What is wrong with the archive that a checkpoint is. PyTorch itself does not look at its checksums."""
+    with path.open("rb") as file:
+        if file.read(2) != b"PK":
+            return "a checkpoint is a zip archive, and this is none"
+    try:
+        with zipfile.ZipFile(path) as archive:
+            bad = archive.testzip()
+    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, NotImplementedError, RuntimeError) as exc:
+        return f"a part of it is missing or damaged: {exc}"
+    return f"the checksum of {bad} is wrong" if bad else None
+
+
+def _check_tensors(checkpoint: Checkpoint) -> None:
+    """Raises: TypeError."""
+    if not all(isinstance(tensor, Tensor) for tensor in (checkpoint.examples, *checkpoint.weights.values())):
+        raise TypeError("a value stands where a tensor belongs")
+    size = (len(CHANNELS), checkpoint.spec.height_px, checkpoint.spec.width_px)
+    if checkpoint.examples.dtype != torch.uint8 or checkpoint.examples.shape[1:] != size:
+        raise TypeError(f"examples of shape {_shape(checkpoint.examples.shape)}")
 
 
 def _check_weights(checkpoint: Checkpoint, path: Path) -> None:

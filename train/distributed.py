@@ -88,13 +88,13 @@ def process_group(ranks: Ranks, device: torch.device) -> Iterator[None]:
         dist.destroy_process_group()
 
 
-def means(values: list[float], ranks: Ranks, device: torch.device) -> list[float]:
-    """The mean of each value over all processes: the same numbers in every one."""
+def mean(value: float, ranks: Ranks, device: torch.device) -> float:
+    """The mean over all processes: the same number in every one."""
     if ranks.world == 1:
-        return values
-    total = torch.tensor(values, dtype=torch.float64, device=device)
+        return value
+    total = torch.tensor(value, dtype=torch.float64, device=device)
     dist.all_reduce(total)
-    return [float(value) / ranks.world for value in total]
+    return float(total) / ranks.world
 
 
 def average_buffers(network: nn.Module, ranks: Ranks) -> None:

@@ -10,22 +10,28 @@ from __future__ import annotations
 
 import contextlib
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+import torch
+from torch import Tensor
+
 from lineside.dataset import Dataset, read_sample
-from lineside.errors import TrainingError
+from lineside.errors import ConfigError, TrainingError
 from lineside.files import make_output_folder
-from lineside.progress import Progress, silent
+from lineside.progress import Progress
 from lineside.reader import read_strip
+from lineside.spec import CHANNELS, POOLINGS, StripSpec
 
 from .checkpoint import Checkpoint, Position, load_checkpoint, save_checkpoint
 from .config import TrainOptions
 from .curves import Row, draw_curves, write_metrics_csv
 from .data import Batch, PatchBatches, batches
-from .distributed import Ranks, device_of, process_group
+from .distributed import Ranks, device_of, mean, process_group
 from .interrupt import Interrupt
+from .report import Deaf, Listener, RunFiles, StepReport, TrainResult
 from .schedule import gamma_at, lr_at, validates_after
 from .stepper import Stepper
 from .unet import weights_sha256
@@ -33,89 +39,12 @@ from .validation import Validation, best_epoch, validate
 
 Start = Literal["new", "resume", "overwrite"]
 """A new run in a folder that is empty or not there; the run in the folder goes on; a new one in place of it."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunFiles:
-    """The files of a run."""
-
-    folder: Path
-
-    @property
-    def best(self) -> Path:
-        """The checkpoint to use."""
-        return self.folder / "best.pt"
-
-    @property
-    def last(self) -> Path:
-        """The checkpoint to go on from."""
-        return self.folder / "last.pt"
-
-    @property
-    def metrics(self) -> Path:
-        """One line per epoch."""
-        return self.folder / "metrics.csv"
-
-    @property
-    def curves(self) -> Path:
-        """The same as a picture."""
-        return self.folder / "curves.png"
-
-
-@dataclass(frozen=True, kw_only=True)
-class StepReport:
-    """One step of a run. Steps and epochs count from 1; `data_ms` is how long the loop waited for its batch."""
-
-    step: int
-    steps: int
-    epoch: int
-    epochs: int
-    loss: float
-    gamma: float
-    lr: float
-    data_ms: float
-    forward_ms: float
-    backward_ms: float
-
-
-class Listener:
-    """Hears how a run goes, in the first process only. Override what you want to hear."""
-
-    progress: Progress = staticmethod(silent)
-
-    def on_step(self, report: StepReport) -> None:
-        """A step is done."""
-
-    def on_epoch(self, row: Row) -> None:
-        """An epoch is over and its files are written."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainResult:
-    """A finished run: its best checkpoint, and its files."""
-
-    best: Checkpoint
-    files: RunFiles
-
-    def to_json(self) -> dict[str, Any]:
-        """What `lineside train --json` writes."""
-        best = self.best
-        return {
-            "schema": 1,
-            "best_epoch": best.epoch,
-            "chosen_by": best.chosen_by,
-            "metrics": dict(best.metrics),
-            "threshold": best.threshold,
-            "threshold_rule": best.threshold_rule,
-            "weights_sha256": best.weights_sha256,
-            "options": best.options.to_json(),
-            "history": [dict(row) for row in best.history],
-            "files": {name: str(getattr(self.files, name)) for name in ("best", "last", "metrics", "curves")},
-        }
+EXAMPLES = 2
+"""Strips of the training set that a checkpoint carries: the exporter checks the ONNX file on them."""
 
 
 def train(
-    dataset: Dataset, out: Path, options: TrainOptions = TrainOptions(), *, start: Start = "new", listener: Listener = Listener()
+    dataset: Dataset, out: Path, options: TrainOptions = TrainOptions(), *, start: Start = "new", listener: Listener = Deaf()
 ) -> TrainResult | None:
     """Train a network on the good strips of `dataset`.
 
@@ -136,10 +65,12 @@ def train(
         DatasetError, StripError: The data set lacks strips, or one of them cannot be used.
         OutputError: `out` holds files, or cannot be written.
         DeviceError: The device is not there.
+        ConfigError: The batch is too small for batch norm.
     """
     ranks = Ranks.from_environment()
     device = device_of(options.device, ranks)
     options = options.with_steps(len(dataset.train) * len(dataset.spec.grid), processes=ranks.world)
+    _check_batch(options, dataset.spec)
     files = RunFiles(folder=out)
     if ranks.leads and start != "resume":
         _check_strips(dataset, listener.progress)
@@ -163,6 +94,7 @@ class _Run:
     ) -> None:
         self._dataset = dataset
         self._fingerprint = dataset.fingerprint()
+        self._examples = _examples(dataset)
         self._files = files
         self._stepper = stepper
         self._options = options
@@ -199,19 +131,19 @@ class _Run:
         source = PatchBatches(self._dataset.train, self._dataset.spec, self._options, self._ranks)
         with contextlib.closing(batches(source, self._step, self._steps)) as stream:
             while self._step < self._steps:
-                stop = self._do_step(*_timed_next(stream), interrupt)
-                if stop:
+                self._do_step(*_timed_next(stream))
+                # processes hear of Ctrl-C at different moments, and have to stop after the same step
+                if mean(interrupt.asked, self._ranks, self._stepper.device) > 0:
                     if self._ranks.leads:
                         save_checkpoint(self._files.last, self._checkpoint(None))
                     raise KeyboardInterrupt
                 if self._step % self._epoch_steps == 0:
                     self._end_epoch(interrupt)
 
-    def _do_step(self, batch: Batch, data_ms: float, interrupt: Interrupt) -> bool:
-        """One step; whether to stop after it."""
+    def _do_step(self, batch: Batch, data_ms: float) -> None:
         gamma = gamma_at(self._step, self._steps, self._options.gamma)
         lr = lr_at(self._step, self._steps, self._options.lr)
-        done = self._stepper.step(batch, self._step, gamma=gamma, lr=lr, stop=interrupt.asked)
+        done = self._stepper.step(batch, self._step, gamma=gamma, lr=lr)
         epoch = self._step // self._epoch_steps + 1
         self._step += 1
         self._epoch_loss += done.loss
@@ -230,7 +162,6 @@ class _Run:
                 backward_ms=done.backward_ms,
             )
             self._listener.on_step(report)
-        return done.stop
 
     def _end_epoch(self, interrupt: Interrupt) -> None:
         """Validate where it is due, and write the files."""
@@ -286,6 +217,7 @@ class _Run:
             epoch=len(self._history),
             chosen_by=best_epoch(self._history)[1],
             history=self._history,
+            examples=self._examples,
             weights=weights,
             weights_sha256=weights_sha256(weights),
             position=Position(
@@ -325,6 +257,21 @@ def _timed_next(stream: Any) -> tuple[Batch, float]:
     begin = time.perf_counter_ns()
     batch: Batch = next(stream)
     return batch, (time.perf_counter_ns() - begin) / 1e6
+
+
+def _check_batch(options: TrainOptions, spec: StripSpec) -> None:
+    deepest_px = spec.tile_px // 2**POOLINGS
+    if options.batch_size * deepest_px**2 < 2:
+        raise ConfigError(
+            f"--batch-size {options.batch_size} with tiles of {spec.tile_px} px",
+            why="the deepest layer sees one pixel of such a tile, and batch norm needs two values",
+            fix="use --batch-size 2 or more, or larger tiles",
+        )
+
+
+def _examples(dataset: Dataset) -> Tensor:
+    strips = [read_strip(path, dataset.spec)[: len(CHANNELS)] for path in dataset.train[:EXAMPLES]]
+    return torch.from_numpy(np.rint(np.stack(strips)).astype(np.uint8))
 
 
 def _check_strips(dataset: Dataset, progress: Progress) -> None:

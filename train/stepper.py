@@ -20,7 +20,7 @@ from lineside.errors import TrainingError
 
 from .config import TrainOptions
 from .data import Batch
-from .distributed import Ranks, average_buffers, means
+from .distributed import Ranks, average_buffers, mean
 from .losses import focal_loss
 from .unet import UNet
 
@@ -36,13 +36,11 @@ class Step:
 
     Attributes:
         loss: Mean over the batch and all processes.
-        stop: Whether any process asked to stop after this step.
         forward_ms: Copy to the device, network and loss.
         backward_ms: Gradients, optimiser, and the averaging between processes.
     """
 
     loss: float
-    stop: bool
     forward_ms: float
     backward_ms: float
 
@@ -69,7 +67,7 @@ class Stepper:
             )
         self.optimizer = torch.optim.Adam(self.network.parameters(), lr=options.lr)
 
-    def step(self, batch: Batch, step: int, *, gamma: float, lr: float, stop: bool = False) -> Step:
+    def step(self, batch: Batch, step: int, *, gamma: float, lr: float) -> Step:
         """Learn from one batch.
 
         Args:
@@ -77,14 +75,13 @@ class Stepper:
             step: Its number, for the error.
             gamma: Of the focal loss.
             lr: Learning rate.
-            stop: Whether this process has been asked to stop; all processes hear of it.
 
         Raises:
             TrainingError: The loss is not a number; names the strips of the batch.
         """
         begin = time.perf_counter_ns()
         loss = self._loss(batch, gamma)
-        mean_loss, stops = means([float(loss.detach()), float(stop)], self._ranks, self.device)
+        mean_loss = mean(float(loss.detach()), self._ranks, self.device)
         if not math.isfinite(mean_loss):
             raise _not_a_number(batch, step, mean_loss)
         middle = time.perf_counter_ns()
@@ -95,7 +92,7 @@ class Stepper:
         self.optimizer.step()
         average_buffers(self.network, self._ranks)
         end = time.perf_counter_ns()
-        return Step(loss=mean_loss, stop=stops > 0, forward_ms=(middle - begin) / _NS_PER_MS, backward_ms=(end - middle) / _NS_PER_MS)
+        return Step(loss=mean_loss, forward_ms=(middle - begin) / _NS_PER_MS, backward_ms=(end - middle) / _NS_PER_MS)
 
     def _loss(self, batch: Batch, gamma: float) -> Tensor:
         images = batch.images.to(self.device, memory_format=torch.channels_last)

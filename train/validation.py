@@ -20,7 +20,7 @@ from .checkpoint_model import CheckpointModel
 from .unet import UNet
 
 CHOSEN_BY = {
-    "pixel_average_precision": "highest pixel AP on valid",
+    "pixel_ap": "highest pixel AP on valid",
     "image_auroc": "highest image AUROC on valid, which has no masks",
 }
 """Metrics that can choose the best epoch: the first one that the data set defines does. AUROC alone saturates (design 3)."""
@@ -49,7 +49,7 @@ def validate(network: UNet, dataset: Dataset, *, device: torch.device, progress:
     metrics = {
         "image_auroc": result.image_curve.auroc,
         "pixel_auroc": result.pixel_auroc,
-        "pixel_average_precision": result.pixel_average_precision,
+        "pixel_ap": result.pixel_ap,
     }
     return Validation(metrics=metrics, threshold=threshold, threshold_rule=rule)
 
