@@ -38,7 +38,7 @@ _WITH_ALPHA = (2, 4)
 _NOT_BRIGHTNESS = (tifffile.PHOTOMETRIC.MINISWHITE, tifffile.PHOTOMETRIC.PALETTE)
 
 _WRITE_AGAIN = "write the file again, or remove it"
-# What tifffile and Pillow were seen to raise for some thousand damaged files (bytes changed, ends cut off), and their own errors.
+# What tifffile and Pillow were seen to raise for some thousand damaged files (bytes changed, ends cut off), beyond their own errors.
 DAMAGED = (
     tifffile.TiffFileError,  # a ValueError in newer releases only
     OSError,
@@ -56,7 +56,6 @@ DAMAGED = (
     zlib.error,
     lzma.LZMAError,
     Image.DecompressionBombError,
-    tifffile.TiffFileError,  # a ValueError in late releases only
 )
 
 # tifffile logs what it finds wrong with a file. Here that becomes a StripError; without a handler it would be printed as well.

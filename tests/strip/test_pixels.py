@@ -264,6 +264,7 @@ MASK_PICTURES = {
     "LA": GRAY_MASK.convert("LA"),
     "16 bits": Image.fromarray(MARKED * np.uint16(65535)),
     "palette": palette(MARKED.astype(np.uint8), [0, 0, 0, 255, 0, 0]),
+    "palette with a dark blue": palette(MARKED.astype(np.uint8), [0, 0, 0, 0, 0, 2]),
     "palette with black at 1": palette((~MARKED).astype(np.uint8), [255, 255, 255, 0, 0, 0]),
     "palette with a transparent colour": palette(MARKED.astype(np.uint8), [0, 0, 0, 255, 0, 0], 0),
     "palette with an alpha of each colour": palette(MARKED.astype(np.uint8), [0, 0, 0, 255, 0, 0], bytes([0, 255])),

@@ -64,7 +64,7 @@ def test_a_png_is_target_ref1_ref2_as_red_green_blue(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_strip(tmp_path / "a.png", SPEC), BYTES[:3])
 
 
-@pytest.mark.parametrize("white", [1023, 4095, 65535])
+@pytest.mark.parametrize("white", [307, 1023, 4095, 65535])
 def test_uint16_with_a_full_scale_becomes_0_to_255_with_white_at_255(path: Path, white: int) -> None:
     counts = np.linspace(0, white, 3 * HEIGHT * WIDTH).astype(np.uint16).reshape(3, HEIGHT, WIDTH)
     strip = read_strip(write(path, counts), SPEC.with_files(full_scale=white))

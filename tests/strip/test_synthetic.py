@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import json
 from collections.abc import Iterable
 from dataclasses import replace
@@ -120,6 +121,15 @@ def test_a_strip_is_the_same_whatever_the_counts(made: Path, tmp_path: Path) -> 
     del fewer["dataset.json"]
     assert len(fewer) == 1 + 5 * 2 + 4 * 2
     assert fewer.items() <= files_of(made).items()
+
+
+def test_no_two_strips_show_the_same_pattern() -> None:
+    strips = {
+        (part, kind): draw_strip(generated_texture(0), SMALL, part, kind, 0) for part, kinds in KINDS_OF_PART.items() for kind in kinds
+    }
+    patterns = [drawn.pixels[1] - drawn.pixels[1].mean() for drawn in strips.values()]
+    for first, second in itertools.combinations(patterns, 2):
+        assert np.abs(first - second).mean() > 5  # twice what gain, light and noise can do
 
 
 @pytest.mark.parametrize("kind", DEFECTS)
@@ -247,7 +257,8 @@ def test_a_data_set_of_ours_is_replaced_with_force_alone(tmp_path: Path) -> None
 def test_a_folder_of_the_users_is_never_replaced(tmp_path: Path, name: str, force: bool) -> None:
     path = tmp_path / "data" / name
     path.parent.mkdir(parents=True)
-    path.mkdir() if name.endswith("/") else path.write_text('{"schema": 1}')
+    said = {"schema": 1, "spec": SMALL.spec.to_json(), "counts": {}, "maker": "somebody"}
+    path.mkdir() if name.endswith("/") else path.write_text(json.dumps(said))
     with pytest.raises(OutputError) as caught:
         synthesize(tmp_path / "data", SMALL, force=force)
     assert name.rstrip("/") in caught.value.what

@@ -93,10 +93,19 @@ def stitch_by_hand(tiles: np.ndarray, positions_y: list[int], positions_x: list[
     return result
 
 
-def test_stitching_takes_every_pixel_from_the_tile_that_keeps_it() -> None:
-    grid = PRESETS["strip"].grid
-    tiles = np.random.default_rng(0).random((len(grid), 128, 128), np.float32)
-    expected = stitch_by_hand(tiles, [0, 106, 212, 318, 424, 530, 636, 742, 848], [0, 48], 976, 176)
+@pytest.mark.parametrize(
+    ("height", "width", "tile", "starts_y", "starts_x"),
+    [
+        (976, 176, 128, [0, 106, 212, 318, 424, 530, 636, 742, 848], [0, 48]),
+        (70, 101, 32, [0, 19, 38], [0, 23, 46, 69]),  # overlaps of odd width: the seam lies before their middle pixel
+    ],
+)
+def test_stitching_takes_every_pixel_from_the_tile_that_keeps_it(
+    height: int, width: int, tile: int, starts_y: list[int], starts_x: list[int]
+) -> None:
+    grid = TileGrid.over(height, width, tile, rows=len(starts_y), columns=len(starts_x))
+    tiles = np.random.default_rng(0).random((len(grid), tile, tile), np.float32)
+    expected = stitch_by_hand(tiles, starts_y, starts_x, height, width)
     np.testing.assert_array_equal(stitch(tiles[:, None], grid)[0, 0], expected)
 
 
