@@ -53,6 +53,7 @@ PICTURE_PRESETS = ("square", "mvtec")
 """Sizes whose strips are PNG files, 8 bits, with Target, Ref1 and Ref2 as red, green and blue."""
 MAKER = "lineside synth"
 
+_PNG_LEVEL = 1  # noise hardly compresses: Pillow's usual 6 takes five times as long for 13 % less
 _SPOTS = (3, 6)  # in a good strip that is not clean
 _DISTRACTORS = (2, 5)  # in a defective strip
 _TARGET_ONLY = {"spot": (1, 2), "faint": (1, 2), "blob": (1, 1), "scratch": (1, 1)}
@@ -238,7 +239,7 @@ def _strip_bytes(pixels: NDArray[np.float32], spec: StripSpec) -> bytes:
 
 def _png_bytes(pixels: NDArray[np.uint8]) -> bytes:
     buffer = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(pixels)).save(buffer, "PNG")
+    Image.fromarray(np.ascontiguousarray(pixels)).save(buffer, "PNG", compress_level=_PNG_LEVEL)
     return buffer.getvalue()
 
 
