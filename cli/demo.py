@@ -37,9 +37,11 @@ def demo(
     Example: lineside demo --out demo
     """
     check_json(json, force=force)
+    for package in ("torch", "onnx", "onnxruntime", "matplotlib"):  # now, and not after minutes of training
+        require(package, extra="demo")
+    pixels = getattr(require("skimage.data", extra="demo"), PHOTOGRAPH)()
     make_output_folder(out, force=force)
     photograph = out / f"{PHOTOGRAPH}.png"
-    pixels = getattr(require("skimage.data", extra="demo"), PHOTOGRAPH)()
     with file_being_written(photograph) as temporary:
         Image.fromarray(pixels).save(temporary)
     commands = _commands(out, photograph)

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from lineside._optional import require
+
 from ._console import ForceOption, JsonOption, check_json, emit, err, facts
 
 
@@ -54,6 +56,7 @@ def export(
 
     Example: lineside export RUN/best.pt --out camera.onnx --io raw --raw-dtype uint8
     """
+    require("torch", extra="export")
     from lineside.export.graph import ExportOptions
     from lineside.export.to_onnx import export_checkpoint
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
+from lineside._optional import require
 from lineside.errors import ModelError
 from lineside.manifest import ModelManifest
 
@@ -31,6 +32,7 @@ def show(
     if not file.is_file():
         raise ModelError(f"{file}: no such file", why="a checkpoint or an ONNX file was expected there", fix="check the path")
     if file.suffix.lower() == ".pt":
+        require("torch", extra="train")
         from lineside.train.checkpoint import load_checkpoint
 
         checkpoint = load_checkpoint(file)
