@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from .dataset import Dataset, Sample
 from .errors import (
+    CalibrationError,
     CheckpointError,
     ConfigError,
     DatasetError,
@@ -34,6 +35,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "PRESETS",
+    "CalibrationError",
     "CheckpointError",
     "ConfigError",
     "Dataset",

@@ -9,6 +9,7 @@ line prints that and exits with 2; anything else that escapes is a bug of ours a
     +-- DatasetError       a folder that is not a data set, or lacks what the task needs
     +-- CheckpointError    a checkpoint that is not ours, damaged or unsafe
     +-- ModelError         an ONNX file or engine that cannot be used, or that answered nonsense
+    +-- CalibrationError   a table of ranges that cannot be made, is not ours, or belongs to another model
     +-- OutputError        a place where the result cannot be written
     +-- TrainingError      a run that cannot go on
     +-- MissingPackageError     an optional package that this task needs
@@ -68,6 +69,10 @@ class CheckpointError(LinesideError):
 
 class ModelError(LinesideError):
     """An ONNX file or engine that cannot be used, or that answered nonsense."""
+
+
+class CalibrationError(LinesideError):
+    """A table of ranges that cannot be made, is not ours, or belongs to another model or other images."""
 
 
 class OutputError(LinesideError):
