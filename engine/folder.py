@@ -83,7 +83,7 @@ class Summary:
             more = [f"and {failed - len(self.failures)} more"] if failed > len(self.failures) else []
             raise StripError(
                 "\n    ".join([f"{failed} of {sum(self.counts.values())} strips could not be inspected:", *self.failures, *more]),
-                why=f"{self.out / 'results.csv'} has them as NOT_INSPECTED with the reason; the other strips are done",
+                why=f"{self.out / 'results.csv'} has each of them as NOT_INSPECTED with its reason",
                 fix="mend or remove these files; on a line, a part that was not inspected is a reject",
             )
 

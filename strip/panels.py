@@ -58,6 +58,7 @@ _BAR_WIDTH_PX, _BAR_HEIGHT_PX = 150, 12
 _LEAST_WIDTH_PX = 640
 """What the numbers and the scales need, however narrow the panels are."""
 _TITLE_FONT, _FONT, _SMALL_FONT = (ImageFont.load_default(size) for size in (22, 17, 13))
+_CAPTION_WIDTH_PX = max(math.ceil(_SMALL_FONT.getlength(caption)) for caption in _CAPTIONS)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -99,8 +100,7 @@ class _Layout:
     @property
     def step(self) -> tuple[int, int]:
         """From one panel to the next: right, down."""
-        caption = max(math.ceil(_SMALL_FONT.getlength(caption)) for caption in _CAPTIONS)
-        return max(self.panel_width, caption) + _GUTTER_PX, _CAPTION_PX + self.panel_height + _GUTTER_PX
+        return max(self.panel_width, _CAPTION_WIDTH_PX) + _GUTTER_PX, _CAPTION_PX + self.panel_height + _GUTTER_PX
 
     @property
     def size(self) -> tuple[int, int]:
@@ -156,7 +156,7 @@ def _gray(values: NDArray[np.float32]) -> Image.Image:
 
 def _largest(values: NDArray[np.float32], reduction: int) -> NDArray[np.float32]:
     """(H, W) made smaller by a whole factor, each value the largest of those that it stands for."""
-    for axis, length in enumerate(values.shape):
+    for axis, length in enumerate(values.shape if reduction > 1 else ()):
         values = np.maximum.reduceat(values, np.arange(0, length, reduction), axis=axis)
     return values
 
