@@ -158,7 +158,7 @@ def _write_tables(out: Path, inspector: Inspector, expected: int) -> Summary:
     for row in _rows(out):
         counts[row["verdict"]] += 1
         if row["error"] is not None and len(failures) < LISTED_FAILURES:
-            failures.append(row["error"])
+            failures.append(row["error"] if row["file"] in row["error"] else f"{row['file']}: {row['error']}")
     summary = Summary(out=out, counts=counts, failures=tuple(failures), model=inspector.describe())
     with file_being_written(out / "results.csv") as temporary, temporary.open("w", newline="", errors="surrogateescape") as file:
         table = csv.DictWriter(file, [field.name for field in fields(Row)])

@@ -7,6 +7,7 @@ A data set's `ground_truth` is left out, and so are results of ours that lie ins
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -54,7 +55,8 @@ def find_sources(paths: Sequence[Path], *, out: Path) -> tuple[Source, ...]:
             )
         for strip in strips:
             depth = max(1, len(strip.relative_to(path).parts))
-            found.setdefault(strip.absolute(), (strip, depth))
+            place = Path(os.path.abspath(strip))  # noqa: PTH100  # without "..", but links stay: two links to one file are two strips
+            found.setdefault(place, (strip, depth))
     names = _unique_names({place: depth for place, (_, depth) in found.items()})
     return tuple(Source(path=path, name=names[place]) for place, (path, _) in found.items())
 

@@ -162,6 +162,7 @@ def test_a_model_that_answers_nonsense_to_a_strip_is_a_row_too(models: Path, str
         summary = run(inspector, strips, tmp_path / "out")
     assert summary.counts["NOT_INSPECTED"] == 3
     assert "nan" in table(tmp_path / "out")[0]["error"]
+    assert "good/000.tif: the model answered" in summary.failures[0]
 
 
 def test_existing_results_are_kept_unless_forced(inspector: Inspector, strips: Path, tmp_path: Path) -> None:
