@@ -61,7 +61,7 @@ for command in (doctor, demo, synth, train, evaluate, export, infer, show):
 def main(arguments: list[str] | None = None) -> int:
     """Run the program with `arguments` (default: the process's own) and return the exit code."""
     try:
-        code = app(args=arguments, standalone_mode=False)
+        code = app(args=arguments, prog_name="lineside", standalone_mode=False)
     except LinesideError as exc:
         err.print(f"error: {exc}", style="red", markup=False, highlight=False, soft_wrap=True)
         return USER_ERROR
