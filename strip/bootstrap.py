@@ -1,7 +1,8 @@
-"""How sure a number is that was computed from a sample: the percentile bootstrap (Efron and Tibshirani 1993, chapter 13).
+"""How sure a number is that was computed from a sample.
 
-In:   a statistic that can be computed from the sample drawn again, and the size of the sample.
-Out:  an `Interval`. Seeded: the same call gives the same interval.
+In:   a statistic that can be computed from the sample drawn again, and the size of the sample; or a count of what happened.
+Out:  an `Interval`: `bootstrap` gives the percentile bootstrap's (Efron and Tibshirani 1993, chapter 13), seeded, so that the same
+      call gives the same interval; `exact_share` the binomial's, which has a width even for what has never happened.
 A statistic takes many draws at once, (R, n) indices into the sample, and answers (R,) values. What was measured twice on the same
 things, two models on one strip or two backends in one round, is drawn together when the statistic looks both up under one index.
 """
@@ -14,6 +15,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import special
 
 CONFIDENCE = 0.95
 RESAMPLES = 2000
@@ -74,3 +76,11 @@ def times_drawn(draws: Draws, size: int) -> NDArray[np.float64]:
     rows = len(draws)
     places = draws + np.arange(rows)[:, np.newaxis] * size
     return np.bincount(places.ravel(), minlength=rows * size).reshape(rows, size).astype(np.float64)
+
+
+def exact_share(count: int, size: int, *, confidence: float = CONFIDENCE) -> Interval:
+    """How often something happens that happened `count` times in `size` (Clopper and Pearson 1934); `size` is 1 or more."""
+    tail = (1 - confidence) / 2
+    low = float(special.betaincinv(count, size - count + 1, tail)) if count else 0.0
+    high = float(special.betaincinv(count + 1, size - count, 1 - tail)) if count < size else 1.0
+    return Interval(value=count / size, low=low, high=high, confidence=confidence)

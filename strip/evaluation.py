@@ -232,7 +232,7 @@ def evaluate(
         truth_known = sample.mask is not None or not sample.defective
         if truth_known:
             pixels.setdefault(sample.kind, PixelMetrics()).update(heatmap, mask)
-        row = _row(sample, heatmap, mask if truth_known else None, verdict_threshold)
+        row = strip_row(sample, heatmap, mask if truth_known else None, verdict_threshold)
         rows.append(row)
         if keep_worst:
             # a copy: an engine may write its next answer into the same memory
@@ -253,7 +253,7 @@ def evaluate(
     )
 
 
-def _row(sample: Sample, heatmap: NDArray[np.float32], truth: NDArray[np.bool_] | None, threshold: float) -> StripRow:
+def strip_row(sample: Sample, heatmap: NDArray[np.float32], truth: NDArray[np.bool_] | None, threshold: float) -> StripRow:
     """What became of a strip; `truth` is None when it is not known."""
     score = float(heatmap.max())
     defects = found = false_alarms = None

@@ -74,7 +74,7 @@ class PixelMetrics:
             ModelError: The heatmap is not one.
         """
         check_heatmap(heatmap, mask.shape, name="heatmap")
-        bins = _bins(heatmap)
+        bins = heat_bins(heatmap)
         self._background += np.bincount(bins[~mask], minlength=BINS)
         if not mask.any():
             return
@@ -102,7 +102,7 @@ class PixelMetrics:
         )
 
 
-def _bins(heatmap: NDArray[np.float32]) -> NDArray[np.intp]:
+def heat_bins(heatmap: NDArray[np.float32]) -> NDArray[np.intp]:
     """The bin of every value, rising with the value.
 
     The bit pattern of a positive float32 rises with its value and is evenly spaced within each power of two. Below a half

@@ -42,10 +42,10 @@ def choose_threshold(scores: Sequence[float], defective: Sequence[bool]) -> tupl
     if not bad:
         if highest < DEFAULT_THRESHOLD:
             return DEFAULT_THRESHOLD, UNTUNED
-        return _between(highest, 1.0), f"above the {len(good)} good strips of valid, which has no defective ones"
+        return between(highest, 1.0), f"above the {len(good)} good strips of valid, which has no defective ones"
     found = [score for score in bad if score > highest]
     if len(found) >= (1 - MOST_MISSED) * len(bad):
-        return _between(highest, min(found)), f"no false alarm on {len(good)} good strips of valid, {len(found)} of {len(bad)} defective NG"
+        return between(highest, min(found)), f"no false alarm on {len(good)} good strips of valid, {len(found)} of {len(bad)} defective NG"
     return _best_f1(scores, defective)
 
 
@@ -67,10 +67,10 @@ def _best_f1(scores: Sequence[float], defective: Sequence[bool]) -> tuple[float,
     f1 = 2 * curve.true_positives / (curve.true_positives + curve.false_positives + curve.true_positives[-1])
     best = int(np.argmax(f1[1:]))  # the first point of a curve calls nothing NG
     descending = [*np.unique(scores)[::-1].tolist(), 0.0]
-    return _between(descending[best + 1], descending[best]), f"best F1 on valid, {f1[best + 1]:.3f}"
+    return between(descending[best + 1], descending[best]), f"best F1 on valid, {f1[best + 1]:.3f}"
 
 
-def _between(low: float, high: float) -> float:
+def between(low: float, high: float) -> float:
     """The middle of two scores, above `low`: what scores `high` is NG, what scores `low` is OK."""
     middle = (low + high) / 2
     return middle if middle > low else high

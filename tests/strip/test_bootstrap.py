@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy import stats as scipy_stats
 
-from lineside.bootstrap import Draws, Statistic, bootstrap, times_drawn
+from lineside.bootstrap import Draws, Statistic, bootstrap, exact_share, times_drawn
 
 
 def mean_of(values: NDArray[np.float64]) -> Statistic:
@@ -97,3 +97,11 @@ def test_times_drawn_counts_every_index() -> None:
 def test_the_same_seed_gives_the_same_interval() -> None:
     values = mean_of(np.random.default_rng(0).normal(size=30))
     assert bootstrap(values, 30, seed=5) == bootstrap(values, 30, seed=5) != bootstrap(values, 30, seed=6)
+
+
+@pytest.mark.parametrize(("count", "size"), [(0, 1), (0, 60), (1, 1), (3, 40), (40, 40), (17, 1000)])
+def test_the_interval_of_a_share_is_scipys_exact_one(count: int, size: int) -> None:
+    expected = scipy_stats.binomtest(count, size).proportion_ci(0.95, method="exact")
+    found = exact_share(count, size)
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high), abs=1e-9)
+    assert found.value == count / size
