@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -79,6 +79,9 @@ class ModelManifest:
         weights_sha256: Of the float weights, the same for every file that was made from one checkpoint.
         checkpoint_sha256: Of the checkpoint file.
         versions: Tools that made it.
+        kept: Layers that are not of this precision -> why; empty for fp32.
+        target: What an int8 graph is laid out for: "tensorrt" or "onnxruntime".
+        ranges_sha256: Of the table of ranges that an int8 graph was made with.
     """
 
     spec: StripSpec
@@ -91,6 +94,9 @@ class ModelManifest:
     weights_sha256: str
     checkpoint_sha256: str
     versions: Mapping[str, str] = field(default_factory=versions)
+    kept: Mapping[str, str] = field(default_factory=dict)
+    target: str = ""
+    ranges_sha256: str = ""
 
     def __post_init__(self) -> None:
         checked_threshold(self.threshold)
@@ -100,9 +106,19 @@ class ModelManifest:
             if value not in get_args(known):
                 raise ConfigError(f"{name} {value!r}", why="unknown", fix=f"use {', '.join(get_args(known))}")
 
+    def changed(self, **values: Any) -> ModelManifest:
+        """The manifest of a file that is made from this one's: `values` are new, and so are the tools that make it."""
+        return replace(self, versions={**self.versions, **versions()}, **values)
+
     def to_json(self) -> dict[str, Any]:
         """A dict of JSON values."""
-        return {**self.__dict__, "schema": SCHEMA, "spec": self.spec.to_json(), "versions": dict(self.versions)}
+        return {
+            **self.__dict__,
+            "schema": SCHEMA,
+            "spec": self.spec.to_json(),
+            "versions": dict(self.versions),
+            "kept": dict(self.kept),
+        }
 
     def to_properties(self) -> dict[str, str]:
         """Metadata properties of an ONNX file: text under `lineside.*`."""
@@ -134,6 +150,9 @@ class ModelManifest:
                 weights_sha256=ours["weights_sha256"],
                 checkpoint_sha256=ours["checkpoint_sha256"],
                 versions=dict(json.loads(ours["versions"])),
+                kept=dict(json.loads(ours.get("kept", "{}"))),  # files of the first release lack these three
+                target=ours.get("target", ""),
+                ranges_sha256=ours.get("ranges_sha256", ""),
             )
         except (KeyError, ValueError, TypeError, ConfigError) as exc:
             why = f"{type(exc).__name__}: {exc}".split("\n")[0]

@@ -1,0 +1,153 @@
+"""Give a network half precision: FP16 inside, float32 around it.
+
+In:   a float32 model of `lineside export`.
+Out:  the model with the network's tensors and weights in FP16, except the layers that are to stay float32. Cutting,
+      softmax, stitching, inputs and outputs stay float32: a caller sees no difference but speed.
+The casting is ONNX Runtime's float16 tool. It runs on the network alone: given the whole model it would round the outputs
+through FP16. What it leaves behind is put right here: nodes out of order, casts written twice, values of two float32
+layers that go through FP16 on the way from one to the other.
+
+Why a layer stays float32: a tensor that comes within a factor of 8 of FP16's largest number on the calibration patches may
+pass it on another strip, and infinity times zero is NaN. The layers that make or read such a tensor are kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lineside._optional import require
+
+from .float_model import FloatModel
+from .layers import Layer, layers_of
+from .network import LOGITS, TILES
+from .splice import spliced
+from .table import RangesTable
+
+if TYPE_CHECKING:
+    import onnx
+
+FLOAT, FLOAT16 = 1, 10
+"""ONNX's numbers of the two types."""
+LARGEST = float(np.finfo(np.float16).max)
+"""65504."""
+HEADROOM = 8.0
+"""How many times everything seen has to fit below it (issue of the precisions): a brighter lamp, a stronger defect."""
+
+ASKED = "asked for"
+
+
+def half(model: onnx.ModelProto, *, path: Path, table: RangesTable | None = None, keep: Collection[str] = frozenset()) -> onnx.ModelProto:
+    """The model of the file `path` with its network in FP16.
+
+    Args:
+        model: A float32 model of ours; it is not changed.
+        path: Named in errors.
+        table: Its ranges: layers that come near FP16's largest number stay float32.
+        keep: Names of convolutions whose layers stay float32.
+
+    Returns:
+        A new model, whose manifest says which layers were kept and why.
+
+    Raises:
+        ModelError: It is not a float32 model of ours.
+        ConfigError: A name in `keep` that no convolution has.
+        CalibrationError: The table is of another model.
+    """
+    source = FloatModel.of(model, path=path)
+    source.refuse_unknown(keep)
+    patch = source.network.patch_model()
+    layers = layers_of(patch)
+    kept = dict.fromkeys(sorted(keep), ASKED)
+    if table is not None:
+        table.refuse_other(source.network, path=path)
+        kept = too_large(layers, table) | kept
+    patch = in_half(patch, keep=(node.name for layer in layers if layer.name in kept for node in layer.nodes))
+    return spliced(source.network, patch, source.manifest.changed(precision="fp16", kept=kept))
+
+
+def too_large(layers: Iterable[Layer], table: RangesTable) -> dict[str, str]:
+    """The layers that make or read a tensor that FP16 may not hold -> why."""
+    reached = {name: max(-tensor.low, tensor.high) for name, tensor in table.tensors.items()}
+    found = {}
+    for layer in layers:
+        name = max(layer.tensors, key=reached.__getitem__)
+        if reached[name] * HEADROOM > LARGEST:
+            found[layer.name] = f"{name} reached {reached[name]:.4g}: less than a factor of {HEADROOM:g} below FP16's {LARGEST:g}"
+    return found
+
+
+def in_half(patch: onnx.ModelProto, *, keep: Iterable[str] = ()) -> onnx.ModelProto:
+    """A patch model with FP16 inside and float32 at both ends.
+
+    Args:
+        patch: A float32 patch model, with or without Q/DQ nodes. It is not changed.
+        keep: Names of nodes that stay float32.
+    """
+    tool = require("onnxruntime.transformers.float16", extra="export")
+    converted: onnx.ModelProto = tool.convert_float_to_float16(
+        patch, keep_io_types=True, op_block_list=[], node_block_list=list(keep), disable_shape_infer=False
+    )
+    nodes = _without_detours(list(converted.graph.node))
+    _give_names(nodes)
+    nodes = _in_order(nodes, converted.graph)
+    del converted.graph.node[:], converted.graph.value_info[:]
+    converted.graph.node.extend(nodes)
+    return converted
+
+
+def _without_detours(nodes: Iterable[onnx.NodeProto]) -> list[onnx.NodeProto]:
+    """Each cast once, and none where a float32 value would go through FP16 to a float32 node: no rounding, no overflow."""
+    once = {node.output[0]: node for node in nodes}
+    halved = {name: node.input[0] for name, node in once.items() if _casts_to(node, FLOAT16)}
+    restored = {name: halved[node.input[0]] for name, node in once.items() if _casts_to(node, FLOAT) and node.input[0] in halved}
+    for name in restored:
+        del once[name]
+    # a value goes by the name it had before the detour, except that the network's output keeps its own
+    straight = {before: LOGITS if name == LOGITS else before for name, before in restored.items()}
+    straight |= {name: straight[before] for name, before in restored.items()}
+    _rename(once.values(), straight)
+    read = {name for node in once.values() for name in node.input}
+    return [node for name, node in once.items() if name in read or name == LOGITS or not _casts_to(node, FLOAT16)]
+
+
+def _give_names(nodes: Collection[onnx.NodeProto]) -> None:
+    """The tool's casts by our rule: what they make is TENSOR.float32 or TENSOR.float16."""
+    names = {"graph_input_cast_0": f"{TILES}.float16", "graph_output_cast_0": f"{LOGITS}.float16"}
+    for name in {name for node in nodes for name in (*node.input, *node.output)}:
+        for ending in ("_cast_to_fp32", "_cast_to_fp16"):
+            if name.endswith(ending):
+                names[name] = f"{name.removesuffix(ending)}.float32"
+    _rename(nodes, names)
+    for node in nodes:
+        if node.op_type == "Cast":
+            node.name = f"{node.output[0]}.cast"
+
+
+def _in_order(nodes: Iterable[onnx.NodeProto], graph: onnx.GraphProto) -> list[onnx.NodeProto]:
+    """The nodes so that each one follows those that it reads; otherwise in the order they had."""
+    known = {"", *(value.name for value in (*graph.input, *graph.initializer))}
+    waiting, ordered = list(nodes), []
+    while waiting:
+        ready = []
+        for node in waiting:
+            if known.issuperset(node.input):
+                known.update(node.output)
+                ready.append(node)
+        ordered += ready
+        done = {id(node) for node in ready}
+        waiting = [node for node in waiting if id(node) not in done]
+    return ordered
+
+
+def _casts_to(node: onnx.NodeProto, kind: int) -> bool:
+    return node.op_type == "Cast" and any(attribute.name == "to" and attribute.i == kind for attribute in node.attribute)
+
+
+def _rename(nodes: Iterable[onnx.NodeProto], names: Mapping[str, str]) -> None:
+    for node in nodes:
+        for values in (node.input, node.output):
+            values[:] = [names.get(value, value) for value in values]
