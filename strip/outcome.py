@@ -69,7 +69,8 @@ def outcome_of(sample: Sample, heatmap: NDArray[np.float32], mask: NDArray[np.bo
 
 def heat_levels(heatmap: NDArray[np.float32]) -> NDArray[np.intp]:
     """The level of every value of a heatmap, 0 to `LEVELS` - 1, rising with the value."""
-    return np.maximum((heat_bins(heatmap) >> _DROPPED_BITS) - _LOWEST, 0)
+    levels: NDArray[np.intp] = np.maximum((heat_bins(heatmap) >> _DROPPED_BITS) - _LOWEST, 0)
+    return levels
 
 
 def image_auroc(outcomes: Sequence[StripOutcome]) -> Statistic:
@@ -83,8 +84,9 @@ def image_auroc(outcomes: Sequence[StripOutcome]) -> Statistic:
         times = times_drawn(draws, len(outcomes))
         good, bad = times[:, ~defective][:, order], times[:, defective]
         running = np.pad(np.cumsum(good, axis=1), ((0, 0), (1, 0)))
-        pairs: NDArray[np.float64] = (bad * (running[:, below] + running[:, up_to])).sum(axis=1) / 2
-        return pairs / (good.sum(axis=1) * bad.sum(axis=1))
+        in_order = (bad * (running[:, below] + running[:, up_to])).sum(axis=1) / 2
+        area: NDArray[np.float64] = in_order / (good.sum(axis=1) * bad.sum(axis=1))
+        return area
 
     return statistic
 
