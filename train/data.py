@@ -12,7 +12,9 @@ Augmentation is what keeps the label true: flips of all channels together. A spo
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
+import threading
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -167,8 +169,17 @@ def _watched(items: Iterator[Batch | LinesideError], workers: int) -> Iterator[B
 
 
 def _begin_worker(worker: int) -> None:
-    """A worker leaves Ctrl-C to the training process. PyTorch has limited it to one thread already."""
+    """A worker leaves Ctrl-C to the training process, and ends with it. PyTorch has limited it to one thread already."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_the_training_process, daemon=True).start()
+
+
+def _end_with_the_training_process() -> None:
+    """PyTorch's own watchdog watches the fork server, which lives as long as its workers: after a kill -9 all would stay for ever."""
+    training = multiprocessing.parent_process()
+    if training is not None:
+        training.join()
+        os._exit(1)
 
 
 def _as_it_is(item: Any) -> Any:

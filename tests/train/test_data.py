@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
+import textwrap
+import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
@@ -21,6 +25,22 @@ from lineside.errors import StripError, TrainingError
 from lineside.train.config import TrainOptions
 from lineside.train.data import Batch, PatchBatches, batches, random_patch
 from lineside.train.distributed import Ranks
+
+WAITING = """
+    import multiprocessing, sys, time
+    from pathlib import Path
+    from lineside.dataset import Dataset
+    from lineside.spec import StripSpec
+    from lineside.train.config import TrainOptions
+    from lineside.train.data import PatchBatches, batches
+
+    if __name__ == "__main__":
+        dataset = Dataset.open(Path(sys.argv[1]), spec=StripSpec.of_size(72, 64, tile_px=32))
+        stream = batches(PatchBatches(dataset.train, dataset.spec, TrainOptions(workers=2)), 0, 100)
+        next(stream)
+        print(*(child.pid for child in multiprocessing.active_children()), flush=True)
+        time.sleep(60)
+"""
 
 
 def positions() -> NDArray[np.float32]:
@@ -138,6 +158,24 @@ def test_a_killed_worker_is_a_training_error_that_says_what_to_do(dataset: Datas
     with pytest.raises(TrainingError, match="worker died") as caught:
         next(stream)
     assert "--workers 1" in caught.value.fix
+
+
+@pytest.mark.slow
+def test_workers_end_with_a_training_process_that_is_killed(dataset: Dataset, tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(textwrap.dedent(WAITING))
+    with subprocess.Popen([sys.executable, script, dataset.root], stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            workers = [Path(f"/proc/{pid}") for pid in process.stdout.readline().split()]
+            assert len(workers) == 2
+            assert all(worker.exists() for worker in workers)
+        finally:
+            process.kill()
+    end = time.monotonic() + 20
+    while any(worker.exists() for worker in workers):
+        assert time.monotonic() < end
+        time.sleep(0.05)
 
 
 def test_the_order_of_strips_does_not_depend_on_the_batch_size(dataset: Dataset, options: TrainOptions) -> None:
