@@ -1,0 +1,53 @@
+"""Run the network of a float model on patches and give its activations, in batches that bound the memory.
+
+In:   a `Network`, the names of tensors, patches (3, tile, tile) float32 in [0, 1], each with a record of the caller's.
+Out:  per batch the records, and every tensor's values (B, C, h, w) float32.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lineside._optional import require
+from lineside.engine.cores import physical_cores
+
+from .network import TILES, Network
+
+BATCH_BYTES = 192 << 20
+"""Activations of one batch: two patches at base 64. They exist four times for a moment, this batch's and those of the last one."""
+MAX_BATCH = 64
+
+Record = TypeVar("Record")
+Values = Mapping[str, NDArray[np.float32]]
+
+
+class Activations:
+    """The network with the named tensors as its outputs. Owns an ONNX Runtime session, which goes with it."""
+
+    def __init__(self, network: Network, names: Sequence[str]) -> None:
+        runtime = require("onnxruntime", extra="export")
+        options = runtime.SessionOptions()
+        options.intra_op_num_threads = physical_cores()
+        options.inter_op_num_threads = 1
+        options.enable_cpu_mem_arena = False  # an arena never gives back the most that a batch took
+        self._names = [name for name in names if name != TILES]
+        model = network.patch_model(self._names).SerializeToString()
+        self._session: Any = runtime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+    def of(self, tiles: NDArray[np.float32]) -> Values:
+        """The values of all tensors, and of the tiles, for (B, 3, tile, tile)."""
+        return {TILES: tiles, **dict(zip(self._names, self._session.run(self._names, {TILES: tiles}), strict=True))}
+
+    def batches(self, patches: Iterable[tuple[Record, NDArray[np.float32]]]) -> Iterator[tuple[tuple[Record, ...], Values]]:
+        """Run all patches, the first one alone: it tells how many fit into `BATCH_BYTES`."""
+        source, size = iter(patches), 1
+        while batch := list(islice(source, size)):
+            records, pixels = zip(*batch, strict=True)
+            values = self.of(np.stack(pixels))
+            size = max(1, min(MAX_BATCH, BATCH_BYTES * len(batch) // sum(array.nbytes for array in values.values())))
+            yield records, values

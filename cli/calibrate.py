@@ -1,0 +1,80 @@
+"""`lineside calibrate`: how far the tensors of a model reach."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+
+from lineside.dataset import Dataset
+from lineside.files import refuse_existing
+
+from ._console import ForceOption, JsonOption, bar, check_json, emit, facts
+
+if TYPE_CHECKING:
+    from lineside.calibration.table import RangesTable
+
+
+class MethodChoice(str, Enum):
+    """How a range is chosen from the values."""
+
+    minmax = "minmax"
+    entropy = "entropy"
+    percentile = "percentile"
+
+
+def calibrate(
+    model: Annotated[Path, typer.Argument(help="A float ONNX file of `lineside export`, of any tiling and io form.")],
+    dataset: Annotated[Path, typer.Argument(help="A data set; its good strips in train/good are looked at.")],
+    out: Annotated[Path, typer.Option(help="The table to write, such as strip.ranges.json.")],
+    method: Annotated[
+        MethodChoice, typer.Option(help="Which range counts; the table holds those of all three methods.")
+    ] = MethodChoice.minmax,
+    percentile: Annotated[float, typer.Option(help="The share of values, in percent, that the method percentile keeps.")] = 99.99,
+    patches: Annotated[int, typer.Option(help="How many patches to look at; half of them get synthetic defects.")] = 256,
+    seed: Annotated[int, typer.Option(help="Chooses the patches and their defects.")] = 0,
+    defects: Annotated[
+        bool, typer.Option("--defects/--no-defects", help="--no-defects is for experiments: such a table fails `lineside audit`.")
+    ] = True,
+    json: JsonOption = None,
+    force: ForceOption = False,
+) -> None:
+    """Measure the activation ranges of a model on patches of good strips, half of them with synthetic defects.
+
+    Example: lineside calibrate strip.onnx DATASET --out strip.ranges.json
+    """
+    from lineside.calibration.float_model import FloatModel
+    from lineside.calibration.ranges import CalibrateOptions
+    from lineside.calibration.ranges import calibrate as calibrate_model
+    from lineside.calibration.sampler import SampleOptions
+
+    check_json(json, force=force)
+    refuse_existing(out, force=force)
+    options = CalibrateOptions(
+        method=method.value, percentile=percentile, sample=SampleOptions(patches=patches, seed=seed, defects=defects)
+    )
+    opened = FloatModel.read(model)
+    table = calibrate_model(opened, Dataset.open(dataset, spec=opened.manifest.spec), options, progress=bar)
+    table.write(out)
+    emit({"path": str(out), **table.to_json()}, _summary(model, out, dataset, table), json=json)
+
+
+def _summary(model: Path, out: Path, dataset: Path, table: RangesTable) -> Table:
+    ranges = {name: table.amax(name) for name in table.tensors}
+    widest = max(ranges, key=lambda name: ranges[name])
+    clipped = max(table.tensors, key=lambda name: table.tensors[name].clipped[table.method])
+    return facts(
+        f"{out}: ranges of {model}",
+        [
+            ("patches", f"{len(table.patches)} of {len(table.images)} strips, {table.with_defects} with defects, seed {table.seed}"),
+            ("tensors", f"{len(table.tensors)}, by {table.method}"),
+            ("widest range", f"{ranges[widest]:.4g} ({widest})"),
+            ("most clipped", f"{table.tensors[clipped].clipped[table.method]:.2g} of the values ({clipped})"),
+            ("dead tensors", ", ".join(table.dead) or "none"),
+            ("sha256", table.sha256),
+            ("next", f"lineside audit {out} {dataset}"),
+        ],
+    )
