@@ -29,7 +29,7 @@ from .spec import PRESETS, StripSpec
 
 if TYPE_CHECKING:
     from lineside.engine.inspector import Inspector
-    from lineside.engine.result import Region, Result, Timing
+    from lineside.engine.result import Region, Result, Timing, Verdict
 
 __version__ = "0.1.0"
 
@@ -53,6 +53,7 @@ __all__ = [
     "StripSpec",
     "Timing",
     "TrainingError",
+    "Verdict",
     "read_strip",
 ]
 
@@ -61,6 +62,7 @@ _ELSEWHERE = {
     "Region": "lineside.engine.result",
     "Result": "lineside.engine.result",
     "Timing": "lineside.engine.result",
+    "Verdict": "lineside.engine.result",
 }
 
 
