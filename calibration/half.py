@@ -107,7 +107,9 @@ def _without_detours(nodes: Iterable[onnx.NodeProto]) -> list[onnx.NodeProto]:
     for name in restored:
         del once[name]
     # a value goes by the name it had before the detour, except that the network's output keeps its own
-    straight = {before: LOGITS if name == LOGITS else before for name, before in restored.items()}
+    straight = {before: before for before in restored.values()}
+    if LOGITS in restored:
+        straight[restored[LOGITS]] = LOGITS
     straight |= {name: straight[before] for name, before in restored.items()}
     _rename(once.values(), straight)
     read = {name for node in once.values() for name in node.input}

@@ -44,9 +44,7 @@ class Layer:
     @property
     def takes(self) -> tuple[str, ...]:
         """The tensors that come from other layers, or the tiles."""
-        if self.before is None:
-            return (self.conv.input[0],)
-        return tuple(self.before.input) if self.before.op_type == "Concat" else (self.before.input[0],)
+        return activations_of(self.nodes[0])
 
     @property
     def gives(self) -> str:
@@ -57,17 +55,22 @@ class Layer:
     @property
     def is_first(self) -> bool:
         """Whether it reads the tiles."""
-        return self.before is None and self.takes == (TILES,)
+        return self.takes == (TILES,)
 
     @property
     def is_last(self) -> bool:
         """Whether it gives the logits."""
-        return self.gives == LOGITS
+        return self.conv.output[0] == LOGITS
 
     @property
     def tensors(self) -> tuple[str, ...]:
         """All tensors that are computed or read here."""
         return (*self.takes, *(node.output[0] for node in self.nodes))
+
+
+def activations_of(node: onnx.NodeProto) -> tuple[str, ...]:
+    """The inputs of a node of the network that are neither weights nor settings."""
+    return tuple(node.input) if node.op_type == "Concat" else (node.input[0],)
 
 
 def layers_of(patch: onnx.ModelProto) -> tuple[Layer, ...]:

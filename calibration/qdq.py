@@ -1,0 +1,160 @@
+"""Write quantisation into a network: what a target's rules decide, as QuantizeLinear and DequantizeLinear nodes.
+
+In:   a float32 patch model and a `Placement`, which the rules of `qdq_tensorrt` or `qdq_onnxruntime` make.
+Out:  the patch model with Q/DQ pairs at activations, weights stored as integers behind a DequantizeLinear.
+Decides nothing: which tensors, which scales and who reads them is in the placement.
+
+Names: TENSOR.quantized, TENSOR.dequantized, and the initializers TENSOR.scale and TENSOR.zero_point.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lineside._optional import require
+
+from .layers import Layer
+from .network import LOGITS, TILES
+
+if TYPE_CHECKING:
+    import onnx
+
+Rest = Literal["fp16", "fp32"]
+"""What is not quantised."""
+
+INT8_MAX = 127
+"""Symmetric: -128 is not used for weights, so that a range and its negative round alike."""
+INT32_MAX = 2**31 - 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grid:
+    """How the values of one activation become integers: value = (integer - zero_point) * scale."""
+
+    scale: float
+    zero_point: int
+    dtype: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Placement:
+    """Where Q/DQ nodes go.
+
+    Attributes:
+        activations: Tensor -> its grid; each gets a Q/DQ pair.
+        readers: Names of the nodes that read the dequantised values; all others read the float ones.
+        weights: Convolution -> the scale of every output channel, (C,) float32; its weights become int8.
+        biases: Convolution -> the scale of every output channel of its bias, which becomes int32; others stay float.
+    """
+
+    activations: Mapping[str, Grid]
+    readers: frozenset[str]
+    weights: Mapping[str, NDArray[np.float32]]
+    biases: Mapping[str, NDArray[np.float32]]
+
+
+def groups_of(tensors: Iterable[str], same: Iterable[Collection[str]]) -> list[set[str]]:
+    """Tensors that must share a scale, joined: sets of `same` that overlap become one, every other tensor is alone."""
+    groups = [{name} for name in tensors]
+    for names in same:
+        joined = set(names).union(*(group for group in groups if not group.isdisjoint(names)))
+        groups = [joined, *(group for group in groups if group.isdisjoint(names))]
+    return groups
+
+
+def convolution_parameters(
+    patch: onnx.ModelProto, layers: Iterable[Layer]
+) -> Iterator[tuple[Layer, NDArray[np.float32], NDArray[np.float32]]]:
+    """For each layer the largest magnitude of the weights of every output channel, (C,) float32, and its bias, (C,) float32."""
+    to_array = require("onnx.numpy_helper", extra="export").to_array
+    given = {tensor.name: tensor for tensor in patch.graph.initializer}
+    for layer in layers:
+        weights, bias = (to_array(given[name]) for name in layer.conv.input[1:])
+        yield layer, np.abs(weights).max(axis=(1, 2, 3)), bias
+
+
+def with_qdq(patch: onnx.ModelProto, placement: Placement) -> onnx.ModelProto:
+    """A copy of the patch model with Q/DQ nodes where the placement says."""
+    writer = _Writer(patch)
+    writer.quantize_activation(TILES, placement)
+    for node in patch.graph.node:
+        writer.copy(node, placement)
+        writer.quantize_activation(node.output[0], placement)
+    return writer.model()
+
+
+class _Writer:
+    """Collects the nodes and initializers of the new graph."""
+
+    def __init__(self, patch: onnx.ModelProto) -> None:
+        self._patch = patch
+        self._helper = require("onnx.helper", extra="export")
+        self._numpy_helper = require("onnx.numpy_helper", extra="export")
+        self._given = {tensor.name: tensor for tensor in patch.graph.initializer}
+        self._nodes: list[onnx.NodeProto] = []
+        self._made: list[onnx.TensorProto] = []
+
+    def quantize_activation(self, name: str, placement: Placement) -> None:
+        """A Q/DQ pair behind the tensor, if it has a grid."""
+        grid = placement.activations.get(name)
+        if grid is None:
+            return
+        parameters = [
+            self._constant(f"{name}.scale", np.float32(grid.scale)),
+            self._constant(f"{name}.zero_point", np.array(grid.zero_point, grid.dtype)),
+        ]
+        self._add("QuantizeLinear", [name, *parameters], f"{name}.quantized")
+        self._add("DequantizeLinear", [f"{name}.quantized", *parameters], f"{name}.dequantized")
+
+    def copy(self, node: onnx.NodeProto, placement: Placement) -> None:
+        """The node itself, behind its dequantised inputs."""
+        copy: Any = type(node)()
+        copy.CopyFrom(node)
+        if node.name in placement.readers:
+            copy.input[:] = [f"{name}.dequantized" if name in placement.activations else name for name in node.input]
+        if node.name in placement.weights:
+            copy.input[1] = self._dequantized(node.input[1], placement.weights[node.name], np.int8, limit=INT8_MAX)
+        if node.name in placement.biases:
+            copy.input[2] = self._dequantized(node.input[2], placement.biases[node.name], np.int32, limit=INT32_MAX)
+        self._nodes.append(copy)
+
+    def model(self) -> onnx.ModelProto:
+        """The patch model of what was collected."""
+        model: Any = type(self._patch)()
+        model.CopyFrom(self._patch)
+        if f"{LOGITS}.dequantized" in {node.output[0] for node in self._nodes}:
+            self._rename({LOGITS: f"{LOGITS}.float", f"{LOGITS}.dequantized": LOGITS})  # the network gives what was quantised
+        read = {name for node in self._nodes for name in node.input}
+        del model.graph.node[:], model.graph.initializer[:], model.graph.value_info[:]
+        model.graph.node.extend(self._nodes)
+        model.graph.initializer.extend([*(tensor for name, tensor in self._given.items() if name in read), *self._made])
+        return model  # type: ignore[no-any-return]
+
+    def _rename(self, names: Mapping[str, str]) -> None:
+        for node in self._nodes:
+            for values in (node.input, node.output):
+                values[:] = [names.get(value, value) for value in values]
+
+    def _dequantized(self, name: str, scales: NDArray[np.float32], dtype: type[np.integer[Any]], *, limit: int) -> str:
+        """Store an initializer as integers and return the name of its float values; the first axis is the output channel."""
+        values = self._numpy_helper.to_array(self._given[name]).astype(np.float64)
+        steps = np.rint(values / scales.astype(np.float64).reshape(-1, *[1] * (values.ndim - 1)))
+        inputs = [
+            self._constant(f"{name}.quantized", np.clip(steps, -limit, limit).astype(dtype)),
+            self._constant(f"{name}.scale", scales),
+            self._constant(f"{name}.zero_point", np.zeros(len(scales), dtype)),
+        ]
+        return self._add("DequantizeLinear", inputs, f"{name}.dequantized", axis=0)
+
+    def _constant(self, name: str, values: Any) -> str:
+        self._made.append(self._numpy_helper.from_array(np.asarray(values), name))
+        return name
+
+    def _add(self, op: str, inputs: Iterable[str], output: str, **attributes: Any) -> str:
+        self._nodes.append(self._helper.make_node(op, list(inputs), [output], name=output, **attributes))
+        return output

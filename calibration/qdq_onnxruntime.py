@@ -1,0 +1,90 @@
+"""Where ONNX Runtime wants Q/DQ nodes on a CPU, one function per rule.
+
+In:   a float32 patch model, the layers of it that are to run in INT8, a table of ranges, and the type of the rest.
+Out:  a `Placement`.
+
+ONNX Runtime joins DequantizeLinear, operator and QuantizeLinear to one integer operator (QLinearConv, QLinearConcat, ...)
+only where all inputs and the output are quantised (onnxruntime/core/optimizer/qdq_transformer). So outputs are quantised
+too, and the chain of integers breaks nowhere between two layers.
+
+Types: uint8 activations and symmetric int8 weights are what MLAS has its fastest convolution for on x86 (MlasConvSym,
+vpdpbusd of AVX-VNNI). A CPU without VNNI adds two products in 16 bits and may saturate: qualify the file on the machine
+that will run it. QLinearConv's scales are float32, so the integer part is float32 in an FP16 rest too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .layers import Layer
+from .qdq import INT8_MAX, Grid, Placement, Rest, convolution_parameters, groups_of
+from .table import RangesTable
+
+if TYPE_CHECKING:
+    import onnx
+
+OPSETS: dict[Rest, int] = {"fp32": 13, "fp16": 13}
+"""The oldest opset that can say what is written here: scales per channel."""
+DEFAULT_REST: Rest = "fp32"
+"""A CPU computes FP16 in float32, with casts around it."""
+INTEGERS_AMONG_HALF = False
+"""QLinearConv has float32 scales: Q/DQ nodes and the layers between them are float32 also where the rest is not."""
+CONCAT = "Concat"
+UINT8_MAX = 255
+FINEST_BIAS = 2.0**30
+"""A bias of a channel is at most this many steps: half of what int32 holds."""
+
+
+def placement(patch: onnx.ModelProto, layers: Sequence[Layer], table: RangesTable, *, rest: Rest) -> Placement:
+    """What ONNX Runtime needs to run `layers` in INT8."""
+    tensors = quantized_tensors(layers)
+    groups = groups_of(tensors, same_scale(layers))
+    grids = {name: activation_grid(group, table) for group in groups for name in group.intersection(tensors)}
+    weights, biases = {}, {}
+    for layer, largest, bias in convolution_parameters(patch, layers):
+        step = grids[layer.conv.input[0]].scale
+        weights[layer.name] = weight_scales(largest, bias, step)
+        biases[layer.name] = bias_scales(weights[layer.name], step)
+    return Placement(activations=grids, readers=readers(patch, layers), weights=weights, biases=biases)
+
+
+def quantized_tensors(layers: Sequence[Layer]) -> set[str]:
+    """What a layer takes, what its convolution reads, and what it gives: no float value between two layers."""
+    return {name for layer in layers for name in (*layer.takes, layer.conv.input[0], layer.gives)}
+
+
+def readers(patch: onnx.ModelProto, layers: Sequence[Layer]) -> frozenset[str]:
+    """Who reads dequantised values: all, because a layer whose float output is read does not run on integers."""
+    return frozenset(node.name for node in patch.graph.node)
+
+
+def same_scale(layers: Sequence[Layer]) -> list[set[str]]:
+    """What goes in and what comes out of a pooling or an upsampling shares a scale: ONNX Runtime has no other form of them.
+
+    A concatenation brings its inputs to the scale of its output, so each may have its own, finer one.
+    """
+    moved = (layer for layer in layers if layer.before is not None and layer.before.op_type != CONCAT)
+    return [{*layer.takes, layer.conv.input[0]} for layer in moved]
+
+
+def activation_grid(group: Iterable[str], table: RangesTable) -> Grid:
+    """One scale per tensor, all 256 steps from the lowest to the highest value: behind a ReLU from 0 on, zero point 0."""
+    low = min(0.0, *(max(table.tensors[name].low, -table.amax(name)) for name in group))
+    high = max(0.0, *(min(table.tensors[name].high, table.amax(name)) for name in group))
+    scale = (high - low) / UINT8_MAX or 1.0  # a dead tensor
+    return Grid(scale=scale, zero_point=round(-low / scale), dtype="uint8")
+
+
+def weight_scales(largest: NDArray[np.float32], bias: NDArray[np.float32], step: float) -> NDArray[np.float32]:
+    """One scale per output channel, not so small that the bias in steps of it and of the input's scale `step` overflows."""
+    scales = np.maximum(largest / np.float32(INT8_MAX), np.abs(bias) / np.float32(step * FINEST_BIAS))
+    return np.where(scales > 0, scales, np.float32(1.0)).astype(np.float32)
+
+
+def bias_scales(weight_scales: NDArray[np.float32], step: float) -> NDArray[np.float32]:
+    """That of the products: the bias is added to them in int32."""
+    return (weight_scales * np.float32(step)).astype(np.float32)

@@ -1,0 +1,117 @@
+"""From a float32 model and its table of ranges to an INT8 model, for one target.
+
+In:   a float32 model of `lineside export`, the table that `lineside calibrate` made for it, and `QuantizeOptions`.
+Out:  the model with Q/DQ nodes where the target's rules want them; names, shapes and types of inputs and outputs stay.
+What is a rule of a target is in `qdq_tensorrt` and `qdq_onnxruntime`; here is what they share: which layers, in what order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Literal, get_args
+
+from lineside.errors import ConfigError, ModelError
+
+from . import qdq_onnxruntime, qdq_tensorrt
+from .float_model import FloatModel
+from .half import ASKED, in_half, too_large
+from .layers import Layer, layers_of
+from .qdq import Rest, with_qdq
+from .splice import raise_opset, spliced
+from .table import RangesTable
+
+if TYPE_CHECKING:
+    import onnx
+
+Target = Literal["tensorrt", "onnxruntime"]
+
+PER_CHANNEL_OPSET = 13
+"""From here on Q/DQ nodes have an axis."""
+RULES: dict[Target, ModuleType] = {"tensorrt": qdq_tensorrt, "onnxruntime": qdq_onnxruntime}
+
+FIRST_LAYER = "first layer: it reads the strip itself, and is a small part of the work"
+LAST_LAYER = "logits: the score is read off them, and they are a small part of the work"
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuantizeOptions:
+    """How to quantise.
+
+    Attributes:
+        target: Who will run the file.
+        keep: Names of convolutions whose layers stay in `rest`.
+        rest: What is not INT8: "fp16" or "fp32"; None: what suits the target, FP16 for TensorRT, FP32 for ONNX Runtime.
+        first_and_last: Quantise the first layer and the logits too.
+    """
+
+    target: Target
+    keep: frozenset[str] = frozenset()
+    rest: Rest | None = None
+    first_and_last: bool = False
+
+    def __post_init__(self) -> None:
+        for name, value, known in (("target", self.target, Target), ("rest", self.rest or "fp32", Rest)):
+            if value not in get_args(known):
+                raise ConfigError(f"{name} {value!r}", why="unknown", fix=f"use {' or '.join(get_args(known))}")
+
+    @property
+    def precision_of_rest(self) -> Rest:
+        """`rest`, or the target's own."""
+        return self.rest or RULES[self.target].DEFAULT_REST
+
+
+def quantized(model: onnx.ModelProto, table: RangesTable, options: QuantizeOptions, *, path: Path) -> onnx.ModelProto:
+    """The INT8 model of the float32 model `model`, which was read from `path` and is not changed.
+
+    Raises:
+        ModelError: It is not a float32 model of ours, or of an opset without per-channel scales.
+        CalibrationError: The table is of another model.
+        ConfigError: A layer to keep that is not there, or none is left to quantise.
+    """
+    source = FloatModel.of(model, path=path)
+    source.refuse_unknown(options.keep)
+    table.refuse_other(source.network, path=path)
+    rules, rest = RULES[options.target], options.precision_of_rest
+    refuse_old_opset(source)
+    patch = source.network.patch_model()
+    raise_opset(patch, rules.OPSETS[rest])
+    layers = layers_of(patch)
+    overflowing = too_large(layers, table) if rest == "fp16" else {}
+    kept = _kept(layers, options) | overflowing
+    integer = [layer for layer in layers if layer.name not in kept]
+    if not integer:
+        raise ConfigError(
+            f"all {len(layers)} layers are kept", why="nothing is left for INT8", fix=f"keep fewer, or lineside quantize --precision {rest}"
+        )
+    changed = with_qdq(patch, rules.placement(patch, integer, table, rest=rest))
+    if rest == "fp16":
+        rest_nodes = {node.name for layer in layers if layer.name in kept for node in layer.nodes}
+        overflowing_nodes = {node.name for layer in layers if layer.name in overflowing for node in layer.nodes}
+        keep = [
+            node.name
+            for node in changed.graph.node
+            if node.name in overflowing_nodes or not (rules.INTEGERS_AMONG_HALF or node.name in rest_nodes)
+        ]
+        changed = in_half(changed, keep=keep)
+    manifest = source.manifest.changed(precision="int8", kept=kept, target=options.target, ranges_sha256=table.sha256)
+    return spliced(source.network, changed, manifest)
+
+
+def _kept(layers: Iterable[Layer], options: QuantizeOptions) -> dict[str, str]:
+    """The layers that are not to be INT8 -> why."""
+    first = {layer.name: FIRST_LAYER for layer in layers if layer.is_first}
+    last = {layer.name: LAST_LAYER for layer in layers if layer.is_last}
+    return ({} if options.first_and_last else first | last) | dict.fromkeys(sorted(options.keep), ASKED)
+
+
+def refuse_old_opset(source: FloatModel) -> None:
+    if source.opset < PER_CHANNEL_OPSET:
+        manifest = source.manifest
+        raise ModelError(
+            f"{source.path}: opset {source.opset}",
+            why=f"INT8 weights have a scale per channel, which ONNX knows from opset {PER_CHANNEL_OPSET} on",
+            fix=f"lineside export CHECKPOINT --tiling {manifest.tiling} --io {manifest.io} --opset 18 --out {source.path.name} --force",
+        )
