@@ -75,7 +75,7 @@ def reference_heatmaps(network: nn.Module, spec: StripSpec, tiling: Tiling, stri
             whole: NDArray[np.float32] = FullHeatmap(PatchHeatmap(network), spec)(torch.from_numpy(values)).numpy()
             return whole
         tiles = torch.from_numpy(cut(values, spec.grid))
-        logits = torch.cat([network(tile) for tile in tiles.split(len(spec.grid))])
+        logits = torch.cat([network(tile) for tile in torch.split(tiles, len(spec.grid))])
         heat = torch.softmax(logits, dim=1)[:, DEFECT_CLASS : DEFECT_CLASS + 1]
     return stitch(heat.numpy(), spec.grid)
 
@@ -105,7 +105,8 @@ def _run(path: Path, options: ExportOptions, strips: NDArray[np.float32]) -> tup
 
 def _as_input(strips: NDArray[np.float32], options: ExportOptions) -> NDArray[Any]:
     if options.io == "production":
-        return strips / np.float32(FULL_SCALE)
+        normalised: NDArray[np.float32] = strips / np.float32(FULL_SCALE)
+        return normalised
     mask = np.zeros((len(strips), CONTRACTS["raw"].input_channels - len(CHANNELS), *strips.shape[2:]), np.float32)
     return np.concatenate([strips, mask], axis=1).astype(options.raw_dtype)
 

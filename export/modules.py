@@ -77,7 +77,8 @@ class FullHeatmap(nn.Module):
         top, left = down // 2, right // 2
         if down or right:
             strips = F.pad(strips, (left, right - left, top, down - top), mode="replicate")
-        return self.patch(strips)[:, :, top : top + self.height_px, left : left + self.width_px]
+        heat: Tensor = self.patch(strips)
+        return heat[:, :, top : top + self.height_px, left : left + self.width_px]
 
 
 class Production(nn.Module):
@@ -122,7 +123,7 @@ def with_norms_folded(network: nn.Module) -> nn.Module:
     for module in network.modules():
         if isinstance(module, ConvUnit):
             module.conv = fuse_conv_bn_eval(module.conv, module.norm)
-            module.norm = nn.Identity()
+            module.norm = nn.Identity()  # type: ignore[assignment]  # nothing is left for it to do
     return network
 
 

@@ -26,7 +26,9 @@ NETWORK = "network."
 """Scopes are named from here on, so that what is around the network does not change the names within it."""
 WHOLE = 2**63 - 1
 
-Names = dict[fx.Node, str]
+Call = Any
+"""An fx.Node. Its arguments may be anything, which is all that its type says of them."""
+Names = dict[Call, str]
 
 
 def write_graph(model: nn.Module, writer: GraphWriter, *, inputs: Sequence[str], outputs: Sequence[str]) -> None:
@@ -59,20 +61,20 @@ def _name_outputs(results: Any, names: Names, writer: GraphWriter, outputs: Sequ
             values[:] = [public.get(value, value) for value in values]
 
 
-def _scope(node: fx.Node) -> str:
+def _scope(node: Call) -> str:
     """Where the node stands, from the network on: "encoder.0.convs.1", or the whole path outside of it."""
     stack = list(node.meta.get("nn_module_stack", {}))
     path = stack[-1].split("@")[0] if stack else ""  # fx counts the calls of one module behind an @; so does the writer
     return path.split(NETWORK, 1)[1] if NETWORK in path else path.removesuffix(".network")
 
 
-def _name(node: fx.Node, operation: str) -> str:
+def _name(node: Call, operation: str) -> str:
     scope = _scope(node)
     return f"{scope}.{operation}" if scope else operation
 
 
-def _module(node: fx.Node, module: nn.Module, names: Names, writer: GraphWriter) -> str:
-    source = names[node.args[0]]  # type: ignore[index]  # a module's first argument is a node
+def _module(node: Call, module: nn.Module, names: Names, writer: GraphWriter) -> str:
+    source = names[node.args[0]]
     if isinstance(module, nn.Identity):
         return source
     if not isinstance(module, nn.Conv2d) or module.bias is None:
@@ -81,36 +83,34 @@ def _module(node: fx.Node, module: nn.Module, names: Names, writer: GraphWriter)
     return writer.conv(source, name, module.weight.detach().numpy(), module.bias.detach().numpy(), weights=name)
 
 
-def _operation(node: fx.Node) -> Callable[[fx.Node, Names, GraphWriter], str]:
+def _operation(node: Call) -> Callable[[Call, Names, GraphWriter], str]:
     if node.target not in _OPERATIONS:
         raise NotImplementedError(f"no ONNX form for {node.op} {node.target}")
     return _OPERATIONS[node.target]
 
 
-def _relu(node: fx.Node, names: Names, writer: GraphWriter) -> str:
+def _relu(node: Call, names: Names, writer: GraphWriter) -> str:
     return writer.add("Relu", [names[node.args[0]]], _name(node, "relu"))
 
 
-def _max_pool(node: fx.Node, names: Names, writer: GraphWriter) -> str:
+def _max_pool(node: Call, names: Names, writer: GraphWriter) -> str:
     side = node.args[1]
     return writer.add("MaxPool", [names[node.args[0]]], _name(node, "pool"), kernel_shape=[side, side], strides=[side, side])
 
 
-def _interpolate(node: fx.Node, names: Names, writer: GraphWriter) -> str:
+def _interpolate(node: Call, names: Names, writer: GraphWriter) -> str:
     if node.kwargs["mode"] != "bilinear" or not node.kwargs["align_corners"]:
         raise NotImplementedError(f"no ONNX form for interpolate with {node.kwargs}")
-    return writer.resize_bilinear(names[node.args[0]], _name(node, "resize"), float(node.kwargs["scale_factor"]))  # type: ignore[arg-type]
+    return writer.resize_bilinear(names[node.args[0]], _name(node, "resize"), float(node.kwargs["scale_factor"]))
 
 
-def _concat(node: fx.Node, names: Names, writer: GraphWriter) -> str:
-    return writer.add("Concat", [names[part] for part in node.args[0]], _name(node, "concat"), axis=node.kwargs["dim"])  # type: ignore[union-attr]
+def _concat(node: Call, names: Names, writer: GraphWriter) -> str:
+    return writer.add("Concat", [names[part] for part in node.args[0]], _name(node, "concat"), axis=node.kwargs["dim"])
 
 
-def _slice(node: fx.Node, names: Names, writer: GraphWriter) -> str:
+def _slice(node: Call, names: Names, writer: GraphWriter) -> str:
     ranges = {
-        axis: (part.start or 0, WHOLE if part.stop is None else part.stop)
-        for axis, part in enumerate(node.args[1])  # type: ignore[arg-type]
-        if part != slice(None)
+        axis: (part.start or 0, WHOLE if part.stop is None else part.stop) for axis, part in enumerate(node.args[1]) if part != slice(None)
     }
     source = names[node.args[0]]
     name = writer.slice(source, _name(node, "slice"), ranges)
@@ -119,40 +119,40 @@ def _slice(node: fx.Node, names: Names, writer: GraphWriter) -> str:
     return name
 
 
-def _reshape(node: fx.Node, names: Names, writer: GraphWriter) -> str:
+def _reshape(node: Call, names: Names, writer: GraphWriter) -> str:
     return writer.add("Reshape", [names[node.args[0]], writer.integers(*node.args[1:])], _name(node, "reshape"))
 
 
-def _softmax(node: fx.Node, names: Names, writer: GraphWriter) -> str:
+def _softmax(node: Call, names: Names, writer: GraphWriter) -> str:
     return writer.softmax_of_channels(names[node.args[0]], _name(node, "softmax"))
 
 
-def _pad(node: fx.Node, names: Names, writer: GraphWriter) -> str:
+def _pad(node: Call, names: Names, writer: GraphWriter) -> str:
     # PyTorch lists (before, after) from the last axis to the first; ONNX all befores, then all afters, from the first axis on
-    flat: tuple[int, ...] = node.args[1]  # type: ignore[assignment]
+    flat: tuple[int, ...] = node.args[1]
     pairs = [(0, 0)] * (4 - len(flat) // 2) + list(zip(flat[-2::-2], flat[::-2], strict=True))
-    mode = {"constant": "constant", "replicate": "edge"}[node.kwargs.get("mode", "constant")]  # type: ignore[index]
+    mode = {"constant": "constant", "replicate": "edge"}[node.kwargs.get("mode", "constant")]
     before, after = zip(*pairs, strict=True)
     return writer.pad(names[node.args[0]], _name(node, "pad"), before=before, after=after, mode=mode)
 
 
-def _to_float(node: fx.Node, names: Names, writer: GraphWriter) -> str:
+def _to_float(node: Call, names: Names, writer: GraphWriter) -> str:
     source = names[node.args[0]]
     if source not in writer.integer_values:
         return source
     return writer.add("Cast", [source], _name(node, "float"), to=1)
 
 
-def _divide(node: fx.Node, names: Names, writer: GraphWriter) -> str:
-    divisor = writer.constant(f"float32.{node.args[1]:g}", torch.tensor(node.args[1], dtype=torch.float32).numpy())  # type: ignore[str-format]
+def _divide(node: Call, names: Names, writer: GraphWriter) -> str:
+    divisor = writer.constant(f"float32.{node.args[1]:g}", torch.tensor(node.args[1], dtype=torch.float32).numpy())
     return writer.add("Div", [names[node.args[0]], divisor], _name(node, "divide"))
 
 
-def _max(node: fx.Node, names: Names, writer: GraphWriter) -> str:
+def _max(node: Call, names: Names, writer: GraphWriter) -> str:
     return writer.reduce_max(names[node.args[0]], _name(node, "max"), node.kwargs["dim"])
 
 
-_OPERATIONS: dict[Any, Callable[[fx.Node, Names, GraphWriter], str]] = {
+_OPERATIONS: dict[Any, Callable[[Call, Names, GraphWriter], str]] = {
     F.relu: _relu,
     F.max_pool2d: _max_pool,
     F.interpolate: _interpolate,

@@ -31,4 +31,5 @@ _TABLE = np.stack(
 
 def rgb_from_heat(heat: NDArray[Any]) -> NDArray[np.uint8]:
     """The picture of a heatmap; values outside [0, 1] take the nearest end."""
-    return _TABLE[(np.clip(heat, 0, 1) * (_LEVELS - 1)).astype(np.uint8)]
+    picture: NDArray[np.uint8] = _TABLE[(np.clip(heat, 0, 1) * (_LEVELS - 1)).astype(np.uint8)]
+    return picture
