@@ -42,7 +42,7 @@ class Histogram:
     @property
     def peak(self) -> float:
         """The greatest magnitude; 0.0 when only zeros came, or nothing."""
-        return max(-self.low, self.high, 0.0)
+        return max(0.0, -self.low, self.high)
 
     @property
     def total(self) -> int:
@@ -59,7 +59,8 @@ class Histogram:
         if not (np.isfinite(low) and np.isfinite(high)):
             raise FloatingPointError("NaN or infinite values")
         self.low, self.high = min(self.low, low), max(self.high, high)
-        self._widen(2.0 ** int(np.frexp(self.peak)[1]))
+        if self.peak:
+            self._widen(2.0 ** int(np.frexp(self.peak)[1]))  # peak = fraction * 2 ** exponent, and the fraction is below 1
         zeros = values.size - int(np.count_nonzero(values))
         self.counts += _bin_counts(values.reshape(-1), self.limit)
         self.counts[0] -= zeros

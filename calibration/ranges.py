@@ -38,7 +38,7 @@ LEVELS = 128
 """Magnitudes that int8 tells apart: 0 to 127."""
 DEAD_AMAX = 127 * 2.0**-14
 """Stand-in for a tensor of zeros: its scale is the smallest normal half-precision number, so that no graph divides by 0."""
-_ENTROPY_CANDIDATES = 256
+_ENTROPY_CANDIDATES = 128
 """Ends of the range that are tried; TensorRT tries each of 2048 bins, and neighbours hardly differ."""
 
 

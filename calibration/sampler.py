@@ -56,7 +56,7 @@ class SampleOptions:
 def position_class(place: Place, grid: TileGrid) -> PositionClass:
     """How many sides of the strip a tile touches: both of a corner, one of an edge, none."""
     ends = sum(index in (0, len(windows) - 1) for index, windows in zip(place, (grid.rows, grid.columns), strict=True))
-    return ("inner", "edge", "corner")[ends]  # type: ignore[return-value]  # a tuple of literals
+    return ("inner", "edge", "corner")[ends]
 
 
 def sample(paths: Sequence[Path], root: Path, grid: TileGrid, options: SampleOptions) -> tuple[Patch, ...]:

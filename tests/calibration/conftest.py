@@ -1,0 +1,68 @@
+"""A small network with lively activations, its ONNX files, and a data set of small strips."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+
+from lineside.manifest import ModelManifest
+from lineside.spec import StripSpec
+
+SMALL = StripSpec.of_size(100, 70, tile_px=64)
+"""2 x 2 tiles: all of them corners."""
+
+
+@pytest.fixture(scope="session")
+def lively_network() -> Any:
+    """A UNet of 2 base channels with weights and batch statistics that make activations of all values."""
+    torch = pytest.importorskip("torch", reason="PyTorch makes the network")
+    from lineside.train.unet import UNet
+
+    torch.manual_seed(0)
+    network = UNet(2)
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.weight.data.uniform_(0.5, 1.5)
+            module.bias.data.normal_(0, 0.3)
+    network.train()
+    for _ in range(20):
+        network(torch.rand(4, 3, 64, 64))
+    network.logits.weight.data *= 8
+    return network.eval()
+
+
+@pytest.fixture(scope="session")
+def write_model(lively_network: Any) -> Callable[..., Path]:
+    """A function that writes the network as a full-image ONNX file of `SMALL` strips, in any form."""
+    onnx = pytest.importorskip("onnx", reason="ONNX files are read and written with it")
+    from lineside.export.graph import ExportOptions, onnx_model
+
+    def write(path: Path, *, network: Any = None, spec: StripSpec = SMALL, **options: Any) -> Path:
+        form = ExportOptions(**options)
+        manifest = ModelManifest(
+            spec=spec, tiling=form.tiling, io=form.io, base_channels=2, weights_sha256="0" * 64, checkpoint_sha256="1" * 64
+        )
+        onnx.save(onnx_model(network or lively_network, manifest, form), str(path))
+        return path
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def strips(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data set of six good strips, and of two good and two defective ones in test/; not to be changed."""
+    root = tmp_path_factory.mktemp("strips")
+    rng = np.random.default_rng(0)
+    for folder, count in (("train/good", 6), ("test/good", 2), ("test/spot", 2)):
+        (root / folder).mkdir(parents=True)
+        for index in range(count):
+            strip = np.tile(rng.integers(60, 200, (1, 100, 70)), (3, 1, 1)).astype(np.uint8)
+            if folder == "test/spot":
+                strip[0, 40:43, 30:33] += 50
+            tifffile.imwrite(root / folder / f"{index}.tif", strip, photometric="minisblack")
+    return root
