@@ -37,7 +37,7 @@ class FloatModel:
         if not path.is_file():
             raise ModelError(f"{path}: no such file", why="an ONNX file was expected there", fix="export one: lineside export CHECKPOINT")
         try:
-            model = onnx.load(str(path))
+            model = onnx.load(str(path), format="protobuf")  # else the ending of the name decides
         except (decode_error, ValueError) as exc:
             raise ModelError(f"{path}: not an ONNX file", why=str(exc) or "it cannot be parsed", fix="export it again") from exc
         return cls.of(model, path=path)

@@ -30,7 +30,8 @@ from .table import RangesTable
 if TYPE_CHECKING:
     import onnx
 
-FLOAT, FLOAT16 = 1, 10
+FLOAT = 1
+FLOAT16 = 10
 """ONNX's numbers of the two types."""
 LARGEST = float(np.finfo(np.float16).max)
 """65504."""
@@ -65,7 +66,7 @@ def half(model: onnx.ModelProto, *, path: Path, table: RangesTable | None = None
     if table is not None:
         table.refuse_other(source.network, path=path)
         kept = too_large(layers, table) | kept
-    patch = in_half(patch, keep=(node.name for layer in layers if layer.name in kept for node in layer.nodes))
+    patch = in_half(patch, keep=[node.name for layer in layers if layer.name in kept for node in layer.nodes])
     return spliced(source.network, patch, source.manifest.changed(precision="fp16", kept=kept))
 
 
@@ -80,7 +81,7 @@ def too_large(layers: Iterable[Layer], table: RangesTable) -> dict[str, str]:
     return found
 
 
-def in_half(patch: onnx.ModelProto, *, keep: Iterable[str] = ()) -> onnx.ModelProto:
+def in_half(patch: onnx.ModelProto, *, keep: Collection[str] = ()) -> onnx.ModelProto:
     """A patch model with FP16 inside and float32 at both ends.
 
     Args:

@@ -60,7 +60,7 @@ class Layer:
     @property
     def is_last(self) -> bool:
         """Whether it gives the logits."""
-        return self.conv.output[0] == LOGITS
+        return LOGITS in self.conv.output
 
     @property
     def tensors(self) -> tuple[str, ...]:

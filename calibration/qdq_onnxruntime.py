@@ -82,9 +82,11 @@ def activation_grid(group: Iterable[str], table: RangesTable) -> Grid:
 def weight_scales(largest: NDArray[np.float32], bias: NDArray[np.float32], step: float) -> NDArray[np.float32]:
     """One scale per output channel, not so small that the bias in steps of it and of the input's scale `step` overflows."""
     scales = np.maximum(largest / np.float32(INT8_MAX), np.abs(bias) / np.float32(step * FINEST_BIAS))
-    return np.where(scales > 0, scales, np.float32(1.0)).astype(np.float32)
+    usable: NDArray[np.float32] = np.where(scales > 0, scales, np.float32(1.0)).astype(np.float32)
+    return usable
 
 
 def bias_scales(weight_scales: NDArray[np.float32], step: float) -> NDArray[np.float32]:
     """That of the products: the bias is added to them in int32."""
-    return (weight_scales * np.float32(step)).astype(np.float32)
+    scales: NDArray[np.float32] = weight_scales * np.float32(step)
+    return scales

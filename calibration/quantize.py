@@ -83,19 +83,14 @@ def quantized(model: onnx.ModelProto, table: RangesTable, options: QuantizeOptio
     kept = _kept(layers, options) | overflowing
     integer = [layer for layer in layers if layer.name not in kept]
     if not integer:
-        raise ConfigError(
-            f"all {len(layers)} layers are kept", why="nothing is left for INT8", fix=f"keep fewer, or lineside quantize --precision {rest}"
-        )
+        raise ConfigError(f"all {len(layers)} layers are kept", why="nothing is left for INT8", fix="keep fewer layers")
     changed = with_qdq(patch, rules.placement(patch, integer, table, rest=rest))
     if rest == "fp16":
-        rest_nodes = {node.name for layer in layers if layer.name in kept for node in layer.nodes}
-        overflowing_nodes = {node.name for layer in layers if layer.name in overflowing for node in layer.nodes}
-        keep = [
-            node.name
-            for node in changed.graph.node
-            if node.name in overflowing_nodes or not (rules.INTEGERS_AMONG_HALF or node.name in rest_nodes)
-        ]
-        changed = in_half(changed, keep=keep)
+        in_float = {node.name for layer in layers if layer.name in overflowing for node in layer.nodes}
+        if not rules.INTEGERS_AMONG_HALF:
+            half_nodes = {node.name for layer in layers if layer.name in kept for node in layer.nodes} - in_float
+            in_float = {node.name for node in changed.graph.node} - half_nodes
+        changed = in_half(changed, keep=in_float)
     manifest = source.manifest.changed(precision="int8", kept=kept, target=options.target, ranges_sha256=table.sha256)
     return spliced(source.network, changed, manifest)
 
@@ -108,6 +103,7 @@ def _kept(layers: Iterable[Layer], options: QuantizeOptions) -> dict[str, str]:
 
 
 def refuse_old_opset(source: FloatModel) -> None:
+    """Refuse a model whose opset has no scales per channel. Raises: ModelError."""
     if source.opset < PER_CHANNEL_OPSET:
         manifest = source.manifest
         raise ModelError(

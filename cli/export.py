@@ -28,6 +28,13 @@ class IoChoice(str, Enum):
     raw = "raw"
 
 
+class PrecisionChoice(str, Enum):
+    """What the network computes in."""
+
+    fp32 = "fp32"
+    fp16 = "fp16"
+
+
 class RawDtypeChoice(str, Enum):
     """What a raw graph takes."""
 
@@ -44,6 +51,9 @@ def export(
     io: Annotated[
         IoChoice, typer.Option(help="production: input -> output in 0..1; raw: camera values -> heatmap and score.")
     ] = IoChoice.production,
+    precision: Annotated[
+        PrecisionChoice, typer.Option(help="fp16: the network in half precision; inputs and outputs stay as they are.")
+    ] = PrecisionChoice.fp32,
     opset: Annotated[int, typer.Option(help="ONNX opset, 11 to 23; older callers have 11.")] = 18,
     batch: Annotated[int | None, typer.Option(help="Fix the batch; dynamic unless said.")] = None,
     raw_dtype: Annotated[RawDtypeChoice, typer.Option(help="With --io raw: what the camera gives.")] = RawDtypeChoice.float32,
@@ -61,7 +71,9 @@ def export(
     from lineside.export.to_onnx import export_checkpoint
 
     check_json(json, force=force)
-    options = ExportOptions(tiling=tiling.value, io=io.value, opset=opset, batch=batch, raw_dtype=raw_dtype.value)
+    options = ExportOptions(
+        tiling=tiling.value, io=io.value, precision=precision.value, opset=opset, batch=batch, raw_dtype=raw_dtype.value
+    )
     with err.status("exporting and checking against PyTorch"):
         summary = export_checkpoint(checkpoint, out, options, force=force)
     spec = summary.manifest.spec
@@ -71,6 +83,7 @@ def export(
             ("takes", summary.takes),
             ("gives", summary.gives),
             ("strips", f"{spec.size}, {len(spec.grid)} tiles of {spec.tile_px} px, {tiling.value}"),
+            ("precision", summary.manifest.precision),
             ("opset", opset),
             ("threshold", f"{summary.manifest.threshold:.6g} ({summary.manifest.threshold_rule})"),
             ("size", f"{summary.size_bytes / 2**20:.1f} MiB, {summary.nodes} nodes, {summary.convolutions} convolutions"),

@@ -13,6 +13,7 @@ from lineside.errors import ModelError
 from lineside.manifest import ModelManifest
 
 from ._console import ForceOption, JsonOption, check_json, emit, facts
+from ._executed import executed_table
 
 if TYPE_CHECKING:
     from lineside.export.describe import OnnxDescription
@@ -91,7 +92,10 @@ def _onnx_tables(description: OnnxDescription) -> tuple[Table, ...]:
     )
     if description.manifest is None:
         return graph, facts("Lineage", [("none", "this file carries no metadata of lineside: who trained it on what is not known")])
-    return graph, facts("Lineage", _lineage(description.manifest))
+    lineage = facts("Lineage", _lineage(description.manifest))
+    if description.executed is None:
+        return graph, lineage
+    return graph, lineage, executed_table(description.executed, title="How it will run")
 
 
 def _lineage(manifest: ModelManifest) -> list[tuple[str, Any]]:

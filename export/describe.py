@@ -1,4 +1,4 @@
-"""What an ONNX file is: inputs, outputs, opset, nodes by type, and its lineage where it is ours.
+"""What an ONNX file is: inputs, outputs, opset, nodes by type, and where it is ours its lineage and how it will run.
 
 In:   any ONNX file.
 Out:  an `OnnxDescription`. Reads the file and runs nothing.
@@ -13,13 +13,17 @@ from pathlib import Path
 from typing import Any
 
 from lineside._optional import require
+from lineside.calibration.executed import Executed, executed
 from lineside.errors import ModelError
 from lineside.manifest import ModelManifest, sha256_of_file
 
 
 @dataclass(frozen=True, kw_only=True)
 class OnnxDescription:
-    """What an ONNX file is. `manifest` is None for a file that lineside did not write."""
+    """What an ONNX file is.
+
+    `manifest` is None for a file that lineside did not write, `executed` also for a float32 one: all of it runs alike.
+    """
 
     path: Path
     size_bytes: int
@@ -33,11 +37,13 @@ class OnnxDescription:
     weights: int
     weight_bytes: Mapping[str, int]
     manifest: ModelManifest | None
+    executed: Executed | None
 
     def to_json(self) -> dict[str, Any]:
         """A dict of JSON values."""
         manifest = self.manifest.to_json() if self.manifest else None
-        return {**self.__dict__, "kind": "onnx", "path": str(self.path), "manifest": manifest}
+        executed = self.executed.to_json() if self.executed else None
+        return {**self.__dict__, "kind": "onnx", "path": str(self.path), "manifest": manifest, "executed": executed}
 
 
 def describe_onnx(path: Path) -> OnnxDescription:
@@ -54,6 +60,7 @@ def describe_onnx(path: Path) -> OnnxDescription:
         raise ModelError(f"{path}: not an ONNX file", why=str(exc) or "it cannot be parsed", fix="export it again") from exc
     if not model.graph.node:
         raise ModelError(f"{path}: not an ONNX file", why="it holds no graph", fix="export it again")
+    manifest = ModelManifest.from_properties({entry.key: entry.value for entry in model.metadata_props}, path=path)
     constants = {tensor.name for tensor in model.graph.initializer}
     types = Counter[str]()
     for tensor in model.graph.initializer:
@@ -70,7 +77,8 @@ def describe_onnx(path: Path) -> OnnxDescription:
         nodes=dict(Counter(node.op_type for node in model.graph.node).most_common()),
         weights=len(constants),
         weight_bytes=dict(types.most_common()),
-        manifest=ModelManifest.from_properties({entry.key: entry.value for entry in model.metadata_props}, path=path),
+        manifest=manifest,
+        executed=executed(model, path=path) if manifest and manifest.precision != "fp32" else None,
     )
 
 

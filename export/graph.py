@@ -8,9 +8,11 @@ Out:  an `onnx.ModelProto`: checked shapes, weights inside, metadata `lineside.*
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from lineside._optional import require
+from lineside.calibration.half import half
 from lineside.engine.contract import CONTRACTS
 from lineside.errors import ConfigError
 from lineside.manifest import Io, ModelManifest, Tiling
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
     from torch import nn
 
 RawDtype = Literal["float32", "uint8"]
+FloatPrecision = Literal["fp32", "fp16"]
+"""What needs no ranges; INT8 is `lineside quantize`."""
 
 OLDEST_OPSET = 11
 NEWEST_OPSET = 23
@@ -41,6 +45,7 @@ class ExportOptions:
     Attributes:
         tiling: "batched", "unrolled" or "full" (design 4).
         io: "production" or "raw".
+        precision: "fp32", or "fp16" for a network in half precision (`calibration.half`).
         opset: ONNX opset, 11 to 23.
         batch: None keeps it dynamic; a number fixes it.
         raw_dtype: What a raw graph takes: "float32" fits every strip, "uint8" is a quarter of the bytes.
@@ -48,6 +53,7 @@ class ExportOptions:
 
     tiling: Tiling = "batched"
     io: Io = "production"
+    precision: FloatPrecision = "fp32"
     opset: int = DEFAULT_OPSET
     batch: int | None = None
     raw_dtype: RawDtype = "float32"
@@ -56,6 +62,7 @@ class ExportOptions:
         for name, value, known in (
             ("tiling", self.tiling, ("batched", "unrolled", "full")),
             ("io", self.io, ("production", "raw")),
+            ("precision", self.precision, ("fp32", "fp16")),
             ("raw dtype", self.raw_dtype, ("float32", "uint8")),
         ):
             if value not in known:
@@ -110,7 +117,8 @@ def onnx_model(network: nn.Module, manifest: ModelManifest, options: ExportOptio
         producer_version=manifest.versions.get("lineside", ""),
     )
     helper.set_model_props(proto, manifest.to_properties())
-    return _with_shapes(proto)
+    proto = _with_shapes(proto)
+    return half(proto, path=Path("the exported model")) if options.precision == "fp16" else proto
 
 
 def io_shapes(spec: StripSpec, options: ExportOptions) -> dict[str, list[Any]]:

@@ -6,7 +6,7 @@ Out:  the ONNX file and an `ExportSummary`. A failed check leaves nothing.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +86,7 @@ def export_checkpoint(source: Path, out: Path, options: ExportOptions = ExportOp
         checkpoint_sha256=sha256_of_file(source),
     )
     model = onnx_model(network, manifest, options)
+    manifest = replace(manifest, precision=options.precision)
     with file_being_written(out) as temporary:
         temporary.write_bytes(model.SerializeToString(deterministic=True))
         report = check(temporary, network, checkpoint.spec, options, _strips_to_check(checkpoint))

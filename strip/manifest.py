@@ -29,6 +29,9 @@ Precision = Literal["fp32", "fp16", "int8"]
 UNTUNED = "not tuned"
 """The threshold rule of a model that had no validation set."""
 
+_OF_A_PRECISION = ("kept", "target", "ranges_sha256")
+"""Properties that a float32 file does not have."""
+
 TOOLS = ("lineside", "torch", "onnx", "onnxruntime", "numpy", "tensorrt")
 """Packages whose versions a manifest records, where they are installed."""
 
@@ -122,7 +125,7 @@ class ModelManifest:
 
     def to_properties(self) -> dict[str, str]:
         """Metadata properties of an ONNX file: text under `lineside.*`."""
-        values = sorted(self.to_json().items())
+        values = sorted((key, value) for key, value in self.to_json().items() if value or key not in _OF_A_PRECISION)
         return {PREFIX + key: value if isinstance(value, str) else json.dumps(value) for key, value in values}
 
     @classmethod
@@ -150,7 +153,7 @@ class ModelManifest:
                 weights_sha256=ours["weights_sha256"],
                 checkpoint_sha256=ours["checkpoint_sha256"],
                 versions=dict(json.loads(ours["versions"])),
-                kept=dict(json.loads(ours.get("kept", "{}"))),  # files of the first release lack these three
+                kept=dict(json.loads(ours.get("kept", "{}"))),
                 target=ours.get("target", ""),
                 ranges_sha256=ours.get("ranges_sha256", ""),
             )

@@ -1,0 +1,31 @@
+"""How a file will run, as a table of the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from ._console import facts
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from lineside.calibration.executed import Executed
+
+TARGETS = {"": "any", "tensorrt": "TensorRT", "onnxruntime": "ONNX Runtime"}
+
+
+def executed_table(executed: Executed, *, title: str) -> Table:
+    """Shares of the work per precision, and each layer that is not of the file's own, with the reason."""
+    return facts(title, _rows(executed))
+
+
+def _rows(executed: Executed) -> Iterator[tuple[str, object]]:
+    yield "for", TARGETS[executed.target]
+    for precision in ("int8", "fp16", "fp32"):
+        count = sum(layer.precision == precision for layer in executed.layers)
+        if count:
+            yield precision, f"{count} of {len(executed.layers)} convolutions, {executed.share(precision):.2%} of the multiply-adds"
+    for layer in executed.layers:
+        if layer.why:
+            yield f"{layer.name} is {layer.precision}", layer.why
