@@ -1,0 +1,133 @@
+"""Load time, peak memory and latency of several model files in one measurement, such as the three tilings of one network.
+
+    python -m lineside.benchmarks.tilings batched.onnx unrolled.onnx full.onnx --seconds 120 --json tilings.json
+
+In:   ONNX files of `lineside export` for strips of one size.
+Out:  a table, and with --json the samples and the environment.
+Latency is interleaved round robin over `Inspector`s in this process. Load time and memory come from a fresh process per file, which
+loads the model and inspects one strip: its peak resident memory, less what the same process holds before it loads.
+"""
+
+from __future__ import annotations
+
+import json as json_module
+import resource
+import subprocess
+import sys
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from time import perf_counter_ns
+from typing import Annotated
+
+import numpy as np
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from lineside.engine.inspector import Inspector
+from lineside.errors import ConfigError
+from lineside.files import refuse_existing, write_json
+
+from .environment import environment
+from .latency import LatencyOptions, Row, measure
+from .wrapper import INPUTS, SEED, Wrapped
+
+_NS_PER_MS = 1e6
+_KIB_PER_MIB = 1024
+
+
+@dataclass(frozen=True, kw_only=True)
+class ColdStart:
+    """From nothing to the first verdict, in a process of its own."""
+
+    load_ms: float
+    first_ms: float
+    peak_mib: float
+
+
+def cold_start(path: Path) -> ColdStart:
+    """Load the model at `path` in a fresh process and inspect one strip."""
+    code = f"from lineside.benchmarks.tilings import print_cold_start; print_cold_start({str(path)!r})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return ColdStart(**json_module.loads(done.stdout))
+
+
+def print_cold_start(path: str) -> None:
+    """What the fresh process does."""
+    import onnxruntime  # noqa: F401  # its own import is not the model's load time
+
+    before_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    begin = perf_counter_ns()
+    with Inspector.load(path) as inspector:
+        loaded = perf_counter_ns()
+        inspector.inspect(np.zeros((4, inspector.spec.height_px, inspector.spec.width_px), np.float32))
+        done = perf_counter_ns()
+    peak_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    start = ColdStart(
+        load_ms=(loaded - begin) / _NS_PER_MS, first_ms=(done - loaded) / _NS_PER_MS, peak_mib=(peak_kib - before_kib) / _KIB_PER_MIB
+    )
+    typer.echo(json_module.dumps(asdict(start)))
+
+
+def measure_models(paths: Sequence[Path], options: LatencyOptions, *, threads: int | None = None) -> tuple[Row, ...]:
+    """Interleaved latency of `paths`, on the same random strips.
+
+    Raises:
+        ConfigError: The models inspect strips of different sizes.
+        ModelError: A file cannot be used.
+    """
+    with ExitStack() as stack:
+        inspectors = [stack.enter_context(Inspector.load(path, threads=threads)) for path in paths]
+        sizes = {inspector.spec.size for inspector in inspectors}
+        if len(sizes) > 1:
+            raise ConfigError(
+                f"models for strips of {', '.join(sorted(sizes))}",
+                why="they are compared on the same strips",
+                fix="name models of one size",
+            )
+        spec = inspectors[0].spec
+        rng = np.random.default_rng(SEED)
+        strips = [rng.integers(0, 256, (4, spec.height_px, spec.width_px)).astype(np.float32) for _ in range(INPUTS)]
+        return measure(
+            [Wrapped(name=path.stem, inspector=one, strips=strips) for path, one in zip(paths, inspectors, strict=True)], options
+        )
+
+
+def main(
+    models: Annotated[list[Path], typer.Argument(help="ONNX files; the first is what the others are compared with.")],
+    seconds: Annotated[float, typer.Option(help="For all of them together.")] = 60.0,
+    threads: Annotated[int | None, typer.Option(help="Threads of one run; every physical core unless said.")] = None,
+    json: Annotated[Path | None, typer.Option(help="Write samples and environment.")] = None,
+) -> None:
+    """Measure load time, peak memory and latency of model files against each other."""
+    if json is not None:
+        refuse_existing(json, force=False)
+    starts = [cold_start(path) for path in models]
+    rows = measure_models(models, LatencyOptions(seconds=seconds), threads=threads)
+    table = Table(title="One interleaved run; ratio of medians to the first", title_justify="left", title_style="bold")
+    table.add_column("model", overflow="fold")
+    for column in ("size MiB", "load ms", "peak MiB", "n", "p50 ms", "p99 ms", "ratio", "95 %"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for path, start, row in zip(models, starts, rows, strict=True):
+        ratio = row.over(rows[0])
+        table.add_row(
+            path.stem,
+            f"{path.stat().st_size / 2**20:.1f}",
+            f"{start.load_ms:.0f}",
+            f"{start.peak_mib:.0f}",
+            str(row.total_ms.n),
+            f"{row.total_ms.p50:.1f}",
+            f"{row.total_ms.p99:.1f}",
+            f"{ratio.value:.3f}",
+            f"{ratio.low:.3f} .. {ratio.high:.3f}",
+        )
+    Console().print(table)
+    if json is not None:
+        measured = [{**row.to_json(), "cold_start": asdict(start)} for row, start in zip(rows, starts, strict=True)]
+        write_json(json, {"schema": 1, "environment": environment(), "rows": measured})
+
+
+if __name__ == "__main__":
+    typer.run(main)
