@@ -17,9 +17,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from lineside.dataset import Sample
+from lineside.dataset import Dataset, Sample
 from lineside.engine.inspector import Inspector
-from lineside.files import refuse_existing, write_bytes, write_json
+from lineside.files import refuse_existing, write_json
 from lineside.gate import GateDecision, decide
 from lineside.outcome import StripOutcome
 from lineside.progress import Progress, silent
@@ -29,6 +29,7 @@ from .cost import multiply_adds
 from .executed import executed
 from .float_model import FloatModel
 from .half import half
+from .precision_file import PrecisionSummary, write_quantized
 from .quantize import QuantizeOptions, quantized
 from .sensitivity import Sensitivity, SensitivityOptions, measure_sensitivity
 from .table import RangesTable
@@ -115,43 +116,40 @@ def report_path(out: Path) -> Path:
 
 
 def quantize_automatically(
-    source: Path,
-    table: RangesTable,
-    samples: Sequence[Sample],
-    out: Path,
-    options: QuantizeOptions,
-    *,
-    force: bool = False,
-    progress: Progress = silent,
-) -> AutoResult:
+    source: Path, ranges: Path, dataset: Path, out: Path, options: QuantizeOptions, *, force: bool = False, progress: Progress = silent
+) -> tuple[AutoResult, PrecisionSummary | None]:
     """Write the fastest model of `source` that passes the gate to `out`, and the path to it to `report_path(out)`.
 
-    Without one that passes, only the report is written, and an older `out` stays as it is.
+    Without an INT8 model that passes only the report is written, and an older `out` stays as it is.
 
     Args:
         source: A float32 ONNX file.
-        table: Its ranges.
-        samples: Labelled strips.
+        ranges: Its table of ranges.
+        dataset: A data set whose test/ holds the labelled strips.
         out: The ONNX file to write.
         options: Target, rest, and layers that are kept in any case.
         force: Overwrite what exists.
         progress: Told of every strip and of every layer that is tried.
 
+    Returns:
+        What came out, and what was written.
+
     Raises:
         OutputError: `out` or the report exists, or cannot be written.
-        ModelError, CalibrationError, ConfigError: What `quantized` raises.
-        StripError, DatasetError: A strip or mask is not what the spec says.
+        ModelError, CalibrationError, ConfigError: See `quantized`.
+        StripError, DatasetError: The data set has no labelled strips, or a strip or mask is not what the spec says.
     """
     for path in (out, report_path(out)):
         refuse_existing(path, force=force)
     model = FloatModel.read(source)
-    result = choose_layers(model, table, samples, options, progress=progress)
+    samples = Dataset.open(dataset, spec=model.manifest.spec).test
+    result = choose_layers(model, RangesTable.read(ranges), samples, options, progress=progress)
+    written = None
     if result.answer == "int8" and result.chosen:
         chosen = replace(options, keep=options.keep | {*result.chosen.returned})
-        candidate = quantized(model.network.model, table, chosen, path=source)
-        write_bytes(out, candidate.SerializeToString(deterministic=True))
-    write_json(report_path(out), result.to_json())
-    return result
+        written = write_quantized(source, ranges, out, chosen, force=force)
+    write_json(report_path(out), {"model": str(source), "dataset": str(dataset), **result.to_json()})
+    return result, written
 
 
 def choose_layers(

@@ -53,12 +53,17 @@ def samples(labelled: Path) -> tuple[Sample, ...]:
     return Dataset.open(labelled, spec=SPEC).test
 
 
+def written(table: RangesTable, folder: Path) -> Path:
+    table.write(folder / "ranges.json")
+    return folder / "ranges.json"
+
+
 @pytest.mark.parametrize("target", TARGETS)
 def test_all_int8_is_shipped_when_it_passes(
-    source: Path, table: RangesTable, samples: tuple[Sample, ...], tmp_path: Path, target: Any
+    source: Path, table: RangesTable, samples: tuple[Sample, ...], labelled: Path, tmp_path: Path, target: Any
 ) -> None:
     out = tmp_path / "detector.int8.onnx"
-    result = quantize_automatically(source, table, samples, out, QuantizeOptions(target=target))
+    result, _ = quantize_automatically(source, written(table, tmp_path), labelled, out, QuantizeOptions(target=target))
     assert (result.answer, len(result.steps), result.sensitivity) == ("int8", 1, None)
     assert result.chosen is not None
     assert result.chosen.returned == ()
@@ -74,10 +79,10 @@ def test_all_int8_is_shipped_when_it_passes(
 
 @pytest.mark.parametrize("target", TARGETS)
 def test_the_layers_that_hurt_return_and_no_more(
-    source: Path, cut_table: RangesTable, samples: tuple[Sample, ...], tmp_path: Path, target: Any
+    source: Path, cut_table: RangesTable, labelled: Path, tmp_path: Path, target: Any
 ) -> None:
     out = tmp_path / "detector.int8.onnx"
-    result = quantize_automatically(source, cut_table, samples, out, QuantizeOptions(target=target))
+    result, _ = quantize_automatically(source, written(cut_table, tmp_path), labelled, out, QuantizeOptions(target=target))
     first = result.steps[0].decision
     assert not first.passed
     assert len(first.flips) == 5  # every defective strip
@@ -90,9 +95,9 @@ def test_the_layers_that_hurt_return_and_no_more(
         assert set(candidate.manifest.kept) == {HURT, *FIRST_AND_LAST}
 
 
-def test_the_report_tells_the_path(source: Path, cut_table: RangesTable, samples: tuple[Sample, ...], tmp_path: Path) -> None:
+def test_the_report_tells_the_path(source: Path, cut_table: RangesTable, labelled: Path, tmp_path: Path) -> None:
     out = tmp_path / "detector.int8.onnx"
-    quantize_automatically(source, cut_table, samples, out, QuantizeOptions(target="onnxruntime"))
+    quantize_automatically(source, written(cut_table, tmp_path), labelled, out, QuantizeOptions(target="onnxruntime"))
     value = json.loads((tmp_path / "detector.int8.auto.json").read_text())
     assert (value["schema"], value["answer"], value["target"], value["keep"]) == (1, "int8", "onnxruntime", [])
     steps = value["steps"]
@@ -105,11 +110,11 @@ def test_the_report_tells_the_path(source: Path, cut_table: RangesTable, samples
 
 
 def test_fp16_is_the_answer_when_too_much_would_have_to_return(
-    source: Path, cut_table: RangesTable, samples: tuple[Sample, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    source: Path, cut_table: RangesTable, labelled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(auto, "MOST_RETURNED", 0.05)  # first and last layer alone are more
     out = tmp_path / "detector.int8.onnx"
-    result = quantize_automatically(source, cut_table, samples, out, QuantizeOptions(target="tensorrt"))
+    result, _ = quantize_automatically(source, written(cut_table, tmp_path), labelled, out, QuantizeOptions(target="tensorrt"))
     assert result.answer == "fp16"
     assert result.chosen is not None
     assert (result.chosen.what, result.chosen.int8_share) == ("FP16", 0)
@@ -126,14 +131,12 @@ def test_what_is_kept_in_any_case_counts_among_what_may_return(source: Path, cut
     assert all(step.int8_share >= 2 / 3 for step in result.steps)
 
 
-def test_another_threshold_is_asked_about_and_never_set(
-    source: Path, table: RangesTable, samples: tuple[Sample, ...], tmp_path: Path
-) -> None:
+def test_another_threshold_is_asked_about_and_never_set(source: Path, table: RangesTable, labelled: Path, tmp_path: Path) -> None:
     """Half of the heat lost: the defects lie below the threshold, and still far above the good strips."""
     tensor = replace(table.tensors[CUT], high=0.09, amax=dict.fromkeys(table.tensors[CUT].amax, 0.09))
     weaker = replace(table, tensors={**table.tensors, CUT: tensor})
     out = tmp_path / "detector.int8.onnx"
-    result = quantize_automatically(source, weaker, samples, out, QuantizeOptions(target="tensorrt"))
+    result, _ = quantize_automatically(source, written(weaker, tmp_path), labelled, out, QuantizeOptions(target="tensorrt"))
     first = result.steps[0].decision
     assert first.other_threshold is not None
     assert 0.01 < first.other_threshold < 0.35  # sigmoid(60 * 0.09 - 6) = 0.35
@@ -150,11 +153,11 @@ def test_neither_is_the_answer_when_fp16_fails_too(source: Path, cut_table: Rang
     assert (failed.answer, failed.chosen) == ("none", None)
 
 
-def test_an_existing_file_is_refused_before_the_work(source: Path, table: RangesTable, tmp_path: Path) -> None:
+def test_an_existing_file_is_refused_before_the_work(source: Path, tmp_path: Path) -> None:
     out = tmp_path / "detector.int8.onnx"
     report_path(out).write_text("{}")
     with pytest.raises(OutputError, match=r"auto\.json already exists"):
-        quantize_automatically(source, table, (), out, QuantizeOptions(target="tensorrt"))
+        quantize_automatically(source, tmp_path, tmp_path, out, QuantizeOptions(target="tensorrt"))
 
 
 @pytest.mark.parametrize("most", [0, 1, 2, 3, 7, 26])
