@@ -94,7 +94,7 @@ def in_half(patch: onnx.ModelProto, *, keep: Collection[str] = ()) -> onnx.Model
     )
     nodes = _without_detours(list(converted.graph.node))
     _give_names(nodes)
-    nodes = _in_order(nodes, converted.graph)
+    nodes = _in_order(_with_own_constants(nodes, converted.graph, patch.graph.initializer), converted.graph)
     del converted.graph.node[:], converted.graph.value_info[:]
     converted.graph.node.extend(nodes)
     return converted
@@ -128,6 +128,20 @@ def _give_names(nodes: Collection[onnx.NodeProto]) -> None:
     for node in nodes:
         if node.op_type == "Cast":
             node.name = f"{node.output[0]}.cast"
+
+
+def _with_own_constants(nodes: Iterable[onnx.NodeProto], graph: onnx.GraphProto, given: Iterable[onnx.TensorProto]) -> list[onnx.NodeProto]:
+    """A float32 node that shares a constant with FP16 ones gets the constant as it was given, in place of a cast of it."""
+    constants = {tensor.name: tensor for tensor in given}
+    kept = []
+    for node in nodes:
+        if _casts_to(node, FLOAT) and node.input[0] in constants:
+            own = graph.initializer.add()
+            own.CopyFrom(constants[node.input[0]])
+            own.name = node.output[0]
+        else:
+            kept.append(node)
+    return kept
 
 
 def _in_order(nodes: Iterable[onnx.NodeProto], graph: onnx.GraphProto) -> list[onnx.NodeProto]:
