@@ -29,6 +29,8 @@ JsonOption = Annotated[
 ForceOption = Annotated[bool, typer.Option("--force", help="Overwrite what exists.")]
 
 STDOUT = "-"
+ANSWER_IS_NO = 3
+"""Exit code of a command whose work is done and whose answer is no (design 14)."""
 
 
 def check_json(json: str | None, *, force: bool) -> None:

@@ -10,13 +10,15 @@ import typer
 
 from lineside.errors import ConfigError
 
-from ._console import ForceOption, JsonOption, check_json, emit, err, facts
+from ._auto import auto_tables
+from ._console import ANSWER_IS_NO, ForceOption, JsonOption, bar, check_json, emit, err, facts
 from ._executed import executed_table
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from lineside.calibration.precision_file import PrecisionSummary
+    from lineside.calibration.quantize import QuantizeOptions
 
 
 class PrecisionChoice(str, Enum):
@@ -55,12 +57,18 @@ def quantize(
     quantize_first_and_last: Annotated[
         bool, typer.Option("--quantize-first-and-last", help="Also the first layer and the logits, which stay as they are otherwise.")
     ] = False,
+    auto: Annotated[
+        Path | None,
+        typer.Option(metavar="DATASET", help="Keep as many layers in INT8 as keep the verdicts on DATASET/test, or say: ship FP16."),
+    ] = None,
     json: JsonOption = None,
     force: ForceOption = False,
 ) -> None:
     """Give a float model INT8 or FP16: the file says everything, no later command has a precision option.
 
     Example: lineside quantize strip.onnx strip.ranges.json --target tensorrt --out strip.int8.onnx
+
+    Example: lineside quantize strip.onnx strip.ranges.json --target tensorrt --out strip.int8.onnx --auto DATASET
 
     Example: lineside quantize strip.onnx --precision fp16 --out strip.fp16.onnx
     """
@@ -70,7 +78,7 @@ def quantize(
     check_json(json, force=force)
     kept = frozenset(keep or ())
     if precision is PrecisionChoice.fp16:
-        if target or rest or quantize_first_and_last:
+        if target or rest or quantize_first_and_last or auto:
             raise ConfigError("an option of INT8 with --precision fp16", why="FP16 is the same for every target", fix="leave it out")
         with err.status("casting"):
             summary = write_half(model, out, ranges=ranges, keep=kept, force=force)
@@ -82,9 +90,24 @@ def quantize(
                 fix=f"lineside calibrate {model} DATASET --out RANGES; lineside quantize {model} RANGES --target tensorrt --out {out}",
             )
         options = QuantizeOptions(target=target.value, keep=kept, rest=rest.value if rest else None, first_and_last=quantize_first_and_last)
+        if auto is not None:
+            _quantize_automatically(model, ranges, auto, out, options, json, force)
+            return
         with err.status("quantising"):
             summary = write_quantized(model, ranges, out, options, force=force)
     emit(summary.to_json(), *_tables(summary), json=json)
+
+
+def _quantize_automatically(
+    model: Path, ranges: Path, dataset: Path, out: Path, options: QuantizeOptions, json: str | None, force: bool
+) -> None:
+    from lineside.calibration.auto import quantize_automatically, report_path
+
+    result, written = quantize_automatically(model, ranges, dataset, out, options, force=force, progress=bar)
+    tables = () if written is None else _tables(written)
+    emit({**result.to_json(), "written": written and written.to_json()}, *auto_tables(result, model, report_path(out)), *tables, json=json)
+    if written is None:
+        raise typer.Exit(ANSWER_IS_NO)
 
 
 def _tables(summary: PrecisionSummary) -> tuple[Table, Table]:
