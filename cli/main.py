@@ -15,11 +15,14 @@ from lineside import __version__
 from lineside.errors import LinesideError
 
 from ._console import err
+from .calibrate import calibrate
 from .demo import demo
 from .doctor import doctor
 from .evaluate import evaluate
 from .export import export
 from .infer import infer
+from .quantize import quantize
+from .sensitivity import sensitivity
 from .show import show
 from .synth import synth
 from .train import train
@@ -54,7 +57,7 @@ def lineside(
     """From good strips of a production line to an engine that can be trusted on that line."""
 
 
-for command in (doctor, demo, synth, train, evaluate, export, infer, show):
+for command in (doctor, demo, synth, train, evaluate, export, infer, show, calibrate, sensitivity, quantize):
     app.command()(command)
 
 

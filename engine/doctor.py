@@ -47,7 +47,7 @@ class Stage:
 STAGES = (
     Stage(name="train", does="make a network from good strips", packages=("torch", "matplotlib"), extra="train"),
     Stage(name="export", does="checkpoint -> full-image ONNX", packages=("torch", "onnx", "onnxruntime"), extra="export"),
-    Stage(name="calibrate", does="ranges and INT8 graphs", packages=("onnx", "onnxruntime"), extra="export", command=False),
+    Stage(name="calibrate", does="ranges and INT8 graphs", packages=("onnx", "onnxruntime"), extra="export"),
     Stage(
         name="build",
         does="ONNX -> TensorRT engine",
