@@ -46,7 +46,8 @@ def spliced(network: Network, patch: onnx.ModelProto, manifest: ModelManifest) -
             nodes.append(node)
     # where both have an initializer of one name, the patch's is the changed one
     initializers = {tensor.name: tensor for tensor in (*model.graph.initializer, *patch.graph.initializer)}
-    used = {name for node in nodes for name in node.input}
+    # what a node of the patch makes under the name of an old initializer takes its place
+    used = {name for node in nodes for name in node.input} - {name for node in nodes for name in node.output}
     _replace(model.graph.node, nodes)
     _replace(model.graph.initializer, [tensor for name, tensor in initializers.items() if name in used])
     helper.set_model_props(model, {entry.key: entry.value for entry in model.metadata_props} | manifest.to_properties())
