@@ -13,15 +13,8 @@ import tifffile
 from PIL import Image
 
 import lineside.cli.main as program
-from lineside.cli.calibrate import calibrate
-from lineside.cli.quantize import quantize
-from lineside.cli.sensitivity import sensitivity
 from lineside.manifest import ModelManifest
 from lineside.spec import StripSpec
-
-for command in (calibrate, quantize, sensitivity):
-    if command not in [known.callback for known in program.app.registered_commands]:
-        program.app.command()(command)
 
 SPEC = StripSpec.of_size(64, 64, tile_px=64)
 
