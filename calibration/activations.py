@@ -1,6 +1,7 @@
-"""Run the network of a float model on patches and give its activations, in batches that bound the memory.
+"""Run a patch model and give its activations, in batches that bound the memory.
 
-In:   a `Network`, the names of tensors, patches (3, tile, tile) float32 in [0, 1], each with a record of the caller's.
+In:   a model of `Network.patch_model`, the names of its outputs, patches (3, tile, tile) float32 in [0, 1], each with a record
+      of the caller's.
 Out:  per batch the records, and every tensor's values (B, C, h, w) float32.
 """
 
@@ -8,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,10 @@ from numpy.typing import NDArray
 from lineside._optional import require
 from lineside.engine.cores import physical_cores
 
-from .network import TILES, Network
+from .network import TILES
+
+if TYPE_CHECKING:
+    import onnx
 
 BATCH_BYTES = 192 << 20
 """Activations of one batch: two patches at base 64. They exist four times for a moment, this batch's and those of the last one."""
@@ -27,17 +31,16 @@ Values = Mapping[str, NDArray[np.float32]]
 
 
 class Activations:
-    """The network with the named tensors as its outputs. Owns an ONNX Runtime session, which goes with it."""
+    """A network whose named tensors are its outputs. Owns an ONNX Runtime session, which goes with it."""
 
-    def __init__(self, network: Network, names: Sequence[str]) -> None:
+    def __init__(self, model: onnx.ModelProto, names: Sequence[str]) -> None:
         runtime = require("onnxruntime", extra="export")
         options = runtime.SessionOptions()
         options.intra_op_num_threads = physical_cores()
         options.inter_op_num_threads = 1
         options.enable_cpu_mem_arena = False  # an arena never gives back the most that a batch took
         self._names = [name for name in names if name != TILES]
-        model = network.patch_model(self._names).SerializeToString()
-        self._session: Any = runtime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        self._session: Any = runtime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
     def of(self, tiles: NDArray[np.float32]) -> Values:
         """The values of all tensors, and of the tiles, for (B, 3, tile, tile)."""

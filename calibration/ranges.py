@@ -104,7 +104,7 @@ def measure(
         CalibrationError: The network answers NaN or infinity.
     """
     histograms = {name: Histogram() for name in network.activations}
-    activations = Activations(network, network.activations)
+    activations = Activations(network.patch_model(network.activations), network.activations)
     shown = progress(patches, total=len(patches), what="calibrate")
     for batch, values in activations.batches(read_patches(shown, root, spec)):
         for name, histogram in histograms.items():
@@ -138,10 +138,11 @@ def bins_by_entropy(counts: NDArray[np.int64]) -> int:
     """The number of bins whose 128 levels tell least wrong about the values.
 
     What lies outside of them is counted into the last one, because quantisation clips it to there. Only ranges that end at a
-    bin with values in it are tried: any other one has an infinite divergence.
+    bin with values in it are tried: any other one has an infinite divergence. And only ranges that keep half of the values:
+    when all of them are clipped to one bin, nothing wrong is told about that bin.
     """
     ends = np.flatnonzero(counts) + 1
-    ends = ends[ends >= LEVELS]
+    ends = ends[ends >= max(LEVELS, bins_by_percentile(counts, 50.0))]
     if not ends.size:
         return BINS
     ends = np.union1d(ends[:: -(-ends.size // _ENTROPY_CANDIDATES)], ends[-1:])

@@ -1,0 +1,241 @@
+"""An audit as one HTML page: the verdict, the faults, and how every tensor stands to its range.
+
+In:   an `Audit`.
+Out:  the text of a page that needs nothing else: no script, no other file. It is read from disk, on a desk or on a phone.
+Places within a plot are percentages, so that text and dots keep their size at every width.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from html import escape
+from pathlib import Path
+
+from .fitness import MOST_LOST, MOST_MOVED, Audit, TensorFit
+from .table import METHODS, Method, TensorRange
+
+GOOD, INJECTED, LABELLED, SEED, RANGE = "#3a923a", "#d95f02", "#c44e52", "#1f6fb4", "#222222"
+HISTOGRAMS = 6
+"""Tensors whose histograms are shown: those that lose most."""
+_REACH_AXIS = (1 / 8, 8.0)
+_LEAST_LOST_AXIS = 4 * MOST_LOST
+_HISTOGRAM_PX = 150
+
+_STYLE = """
+:root { color-scheme: light; }
+body { font: 15px/1.45 system-ui, sans-serif; color: #222; background: #fff; max-width: 62rem; margin: 0 auto; padding: 1rem; }
+h1 { font-size: 1.35rem; overflow-wrap: anywhere; }
+h2 { font-size: 1.1rem; margin: 2rem 0 .3rem; }
+h3 { font-size: .95rem; margin: 1rem 0 .2rem; }
+code { background: #f2f2f2; padding: .1em .3em; overflow-wrap: anywhere; }
+.verdict { padding: .1em .6em; border-radius: .3em; color: #fff; }
+.fit { background: #3a923a; }
+.unfit { background: #b5383d; }
+dl { display: grid; grid-template-columns: max-content 1fr; gap: .15rem 1rem; }
+dt { color: #666; }
+dd { margin: 0; overflow-wrap: anywhere; }
+.fault { border-left: .3rem solid #b5383d; padding: .1rem 0 .1rem .8rem; margin: .8rem 0; }
+.fault p { margin: .2rem 0; }
+.row { display: grid; grid-template-columns: 15rem 1fr 5rem; gap: .6rem; align-items: center; border-top: 1px solid #eee; }
+.value { text-align: right; font-variant-numeric: tabular-nums; }
+.bad .name, .bad .value { color: #b5383d; font-weight: 600; }
+svg { width: 100%; display: block; overflow: visible; }
+svg text { font-size: 12px; fill: #555; }
+.key { margin-right: 1rem; white-space: nowrap; }
+.key i { display: inline-block; width: .75em; height: .75em; border-radius: 50%; }
+.scroll { overflow-x: auto; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
+td, th { padding: .15rem .6rem; text-align: right; border-top: 1px solid #eee; white-space: nowrap; }
+td:first-child, th:first-child { text-align: left; }
+@media (max-width: 40rem) {
+  .row { grid-template-columns: 1fr 5rem; gap: 0 .6rem; padding: .15rem 0; }
+  .row .name { grid-column: 1 / -1; font-size: .85rem; }
+  dl { grid-template-columns: 1fr; gap: 0; }
+  dd { margin-bottom: .4rem; }
+}
+"""
+
+
+def page_of(audit: Audit, ranges: Path) -> str:
+    """The page about the table in the file `ranges`."""
+    verdict = "fit" if audit.fit else "unfit"
+    parts = [
+        f'<h1>{escape(ranges.name)} <span class="verdict {verdict}">{verdict}</span></h1>',
+        _facts(audit),
+        *_faults(audit),
+        _lost(audit),
+        _reaches(audit),
+        _seeds(audit),
+        *_histograms(audit),
+        _numbers(audit),
+    ]
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{escape(ranges.name)}: {verdict}</title><style>{_STYLE}</style></head>\n<body>\n" + "\n".join(parts) + "\n</body></html>\n"
+    )
+
+
+def _facts(audit: Audit) -> str:
+    table, scores = audit.table, audit.scores
+    rows = [
+        ("model", audit.model),
+        ("data set", audit.dataset + ("" if audit.same_images else " (another one than the table was made on)")),
+        ("table", f"{table.method}, {len(table.patches)} patches of {len(table.images)} strips, {table.with_defects} with defects"),
+        ("looked at", f"{audit.tiles['good']} good tiles, clean and with synthetic defects; {audit.tiles['defective']} with labelled ones"),
+        ("scores", f"clipping alone flips {scores.flipped} of {scores.tiles} tiles at the threshold {audit.threshold:.4g}"),
+        ("", f"and moves a score by {scores.mean_change:.4f} on average, {scores.max_change:.4f} at most"),
+        ("dead tensors", ", ".join(table.dead) or "none"),
+        ("table sha256", table.sha256),
+    ]
+    return "<dl>" + "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in rows) + "</dl>"
+
+
+def _faults(audit: Audit) -> Iterable[str]:
+    for fault in audit.faults:
+        tensors = " ".join(f"<code>{escape(name)}</code>" for name in fault.tensors)
+        yield f'<div class="fault"><p><strong>{escape(fault.what)}</strong></p><p>{tensors}</p></div>'
+    if not audit.fit:
+        yield f"<p>Fix: <code>{escape(audit.fix)}</code></p>"
+
+
+def _lost(audit: Audit) -> str:
+    limit = max(_LEAST_LOST_AXIS, *(tensor.lost for tensor in audit.tensors.values()))
+
+    def bar(tensor: TensorFit) -> str:
+        width = 100 * tensor.lost / limit
+        return f'<rect x="0" y="4" width="{width:.2f}%" height="10" fill="{INJECTED}"/>{_line(100 * MOST_LOST / limit)}'
+
+    return _rows(
+        audit,
+        "Response to defects that the range cuts off",
+        f"Of the difference that synthetic defects make to each tensor; the line is the most that is fit, {MOST_LOST:.0%}.",
+        bar,
+        lambda tensor: f"{tensor.lost:.2%}",
+        lambda tensor: tensor.loses,
+    )
+
+
+def _reaches(audit: Audit) -> str:
+    key = _key((GOOD, "good"), (INJECTED, "synthetic defects"), (LABELLED, "labelled defects"))
+
+    def dots(tensor: TensorFit) -> str:
+        reaches = ((GOOD, tensor.good), (INJECTED, tensor.injected), (LABELLED, tensor.defective))
+        return _line(_place(1.0)) + "".join(_dot(_place(reach.peak), colour) for colour, reach in reaches if reach is not None)
+
+    return _rows(
+        audit,
+        "How far the values reach",
+        "The greatest magnitude over the range, which ends at the line; the scale goes from 1/8 to 8 and doubles at every eighth"
+        f" of its width. Beside it the share of values outside, on good strips. {key}",
+        dots,
+        lambda tensor: f"{tensor.good.outside:.2g}",
+        lambda tensor: tensor.saturates,
+    )
+
+
+def _seeds(audit: Audit) -> str:
+    return _rows(
+        audit,
+        "The range by another seed",
+        f"Over this one, on the same scale; the lines are the most that is fit, a factor of {MOST_MOVED:g}.",
+        lambda tensor: _line(_place(1 / MOST_MOVED)) + _line(_place(MOST_MOVED)) + _dot(_place(tensor.moved), SEED),
+        lambda tensor: f"x {tensor.moved:.2f}",
+        lambda tensor: tensor.wanders,
+    )
+
+
+def _rows(
+    audit: Audit,
+    title: str,
+    text: str,
+    plot: Callable[[TensorFit], str],
+    value: Callable[[TensorFit], str],
+    bad: Callable[[TensorFit], bool],
+) -> str:
+    """A plot with a row per tensor: name, drawing, number."""
+    rows = "".join(
+        f'<div class="row{" bad" if bad(tensor) else ""}"><span class="name">{escape(name)}</span>'
+        f'<svg height="18" role="img">{plot(tensor)}</svg><span class="value">{value(tensor)}</span></div>'
+        for name, tensor in audit.tensors.items()
+    )
+    return f"<h2>{escape(title)}</h2><p>{text}</p>{rows}"
+
+
+def _histograms(audit: Audit) -> Iterable[str]:
+    worst = sorted(audit.tensors, key=lambda name: -audit.tensors[name].lost)[:HISTOGRAMS]
+    yield (
+        "<h2>What calibration saw</h2><p>Counts of magnitudes on a logarithmic scale, zeros left out, of the tensors that lose most. Lines:"
+        " the ranges of the methods, the table's own drawn through. Dot: the farthest that a defect reached here.</p>"
+    )
+    for name in worst:
+        yield f"<h3>{escape(name)}</h3>{_histogram(audit.table.tensors[name], audit.tensors[name], audit.table.method)}"
+
+
+def _histogram(tensor: TensorRange, fit: TensorFit, method: Method) -> str:
+    counts = tensor.histogram.counts
+    farthest = fit.amax * max(reach.peak for reach in (fit.injected, fit.defective) if reach is not None)
+    end = 1.03 * max(tensor.histogram.limit * (1 + max((i for i, count in enumerate(counts) if count), default=0)) / len(counts), farthest)
+    width = 100 * tensor.histogram.limit / len(counts) / end
+    highest = math.log1p(max(counts)) or 1.0
+    base = _HISTOGRAM_PX - 20
+    bars = "".join(
+        f'<rect x="{index * width:.2f}%" y="{base - height:.1f}" width="{width * 0.9:.2f}%" height="{height:.1f}" fill="#b9c7d6"/>'
+        for index, count in enumerate(counts)
+        if count
+        for height in [(base - 46) * math.log1p(count) / highest]
+    )
+    lines = "".join(
+        _line(100 * tensor.amax[one] / end, height=base, dashed=one != method) + _label(100 * tensor.amax[one] / end, 12 + 14 * row, one)
+        for row, one in enumerate(METHODS)
+    )
+    axis = f'<line x1="0" x2="100%" y1="{base}" y2="{base}" stroke="#888"/>'
+    ticks = "".join(_label(percent, base + 15, f"{end * percent / 100:.3g}") for percent in (0, 50, 100))
+    dot = _dot(100 * farthest / end, LABELLED, height=base)
+    return f'<svg height="{_HISTOGRAM_PX}" role="img">{bars}{axis}{lines}{ticks}{dot}</svg>'
+
+
+def _numbers(audit: Audit) -> str:
+    """Every number, folded away."""
+    head = ("tensor", "range", "lost", "good: peak", "outside", "synthetic: peak", "outside", "labelled: peak", "outside", "seed", "dead")
+    rows = []
+    for name, tensor in audit.tensors.items():
+        cells = [escape(name), f"{tensor.amax:.4g}", f"{tensor.lost:.2%}"]
+        for reach in (tensor.good, tensor.injected, tensor.defective):
+            cells += ["-", "-"] if reach is None else [f"{reach.peak:.2f}", f"{reach.outside:.2g}"]
+        cells += [f"{tensor.moved:.2f}", f"{tensor.dead_channels} of {tensor.channels}"]
+        rows.append(_cells("td", cells))
+    body = _cells("th", head) + "".join(rows)
+    return f'<h2>Numbers</h2><details><summary>All tensors</summary><div class="scroll"><table>{body}</table></div></details>'
+
+
+def _cells(tag: str, cells: Sequence[str]) -> str:
+    return "<tr>" + "".join(f"<{tag}>{cell}</{tag}>" for cell in cells) + "</tr>"
+
+
+def _key(*entries: tuple[str, str]) -> str:
+    return (
+        '<span class="key">' + "".join(f'<span><i style="background:{colour}"></i> {name}</span>' for colour, name in entries) + "</span>"
+    )
+
+
+def _place(ratio: float) -> float:
+    """Where a ratio lies on the logarithmic axis, in percent; beyond the ends at the end."""
+    low, high = (math.log2(end) for end in _REACH_AXIS)
+    return 100 * (min(high, max(low, math.log2(ratio) if ratio > 0 else low)) - low) / (high - low)
+
+
+def _line(percent: float, *, height: int = 18, dashed: bool = False) -> str:
+    dashes = ' stroke-dasharray="3 3"' if dashed else ""
+    return f'<line x1="{percent:.2f}%" x2="{percent:.2f}%" y1="0" y2="{height}" stroke="{RANGE}"{dashes}/>'
+
+
+def _dot(percent: float, colour: str, *, height: int = 18) -> str:
+    y = height / 2 if height < _HISTOGRAM_PX / 2 else height - 6
+    return f'<circle cx="{percent:.2f}%" cy="{y:g}" r="4.5" fill="{colour}" fill-opacity=".85"/>'
+
+
+def _label(percent: float, y: int, text: str) -> str:
+    """Text beside a place, on the side that has room."""
+    anchor, shift = ("end", -4) if percent > 75 else ("start", 4)
+    return f'<text x="{percent:.2f}%" y="{y}" dx="{shift}" text-anchor="{anchor}">{escape(text)}</text>'
