@@ -15,6 +15,7 @@ from lineside import __version__
 from lineside.errors import LinesideError
 
 from ._console import err
+from .audit import audit
 from .calibrate import calibrate
 from .demo import demo
 from .doctor import doctor
@@ -57,7 +58,7 @@ def lineside(
     """From good strips of a production line to an engine that can be trusted on that line."""
 
 
-for command in (doctor, demo, synth, train, evaluate, export, infer, show, calibrate, sensitivity, quantize):
+for command in (doctor, demo, synth, train, evaluate, export, infer, show, calibrate, audit, sensitivity, quantize):
     app.command()(command)
 
 
