@@ -11,7 +11,8 @@ loads the model and inspects one strip: its peak resident memory, less what the 
 from __future__ import annotations
 
 import json as json_module
-import resource
+import math
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -58,17 +59,20 @@ def print_cold_start(path: str) -> None:
     """What the fresh process does."""
     import onnxruntime  # noqa: F401  # its own import is not the model's load time
 
-    before_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before_mib = _peak_mib()
     begin = perf_counter_ns()
     with Inspector.load(path) as inspector:
         loaded = perf_counter_ns()
         inspector.inspect(np.zeros((4, inspector.spec.height_px, inspector.spec.width_px), np.float32))
         done = perf_counter_ns()
-    peak_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    start = ColdStart(
-        load_ms=(loaded - begin) / _NS_PER_MS, first_ms=(done - loaded) / _NS_PER_MS, peak_mib=(peak_kib - before_kib) / _KIB_PER_MIB
-    )
+    start = ColdStart(load_ms=(loaded - begin) / _NS_PER_MS, first_ms=(done - loaded) / _NS_PER_MS, peak_mib=_peak_mib() - before_mib)
     typer.echo(json_module.dumps(asdict(start)))
+
+
+def _peak_mib() -> float:
+    """Peak resident memory of this process. Not ru_maxrss: that begins with what the parent held when it forked."""
+    found = re.search(r"^VmHWM:\s*(\d+) kB$", Path("/proc/self/status").read_text(), re.MULTILINE)
+    return int(found[1]) / _KIB_PER_MIB if found else math.nan
 
 
 def measure_models(paths: Sequence[Path], options: LatencyOptions, *, threads: int | None = None) -> tuple[Row, ...]:
