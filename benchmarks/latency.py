@@ -15,9 +15,10 @@ from statistics import median
 from time import perf_counter_ns
 from typing import Any, Protocol
 
+from lineside.bootstrap import Interval
 from lineside.errors import ConfigError
 
-from .stats import Percentiles, Ratio, ratio_of_medians
+from .stats import Percentiles, ratio_of_medians
 
 WINDOW = 5
 """Calls of one warm-up window. Its median ignores two outliers."""
@@ -99,7 +100,7 @@ class Row:
         """Throughput of one caller without pauses."""
         return _MS_PER_S / self.total_ms.mean
 
-    def over(self, other: Row) -> Ratio:
+    def over(self, other: Row) -> Interval:
         """How many times the other's median this one takes. Both are of one measurement."""
         return ratio_of_medians(self.samples_ms, other.samples_ms)
 

@@ -1,7 +1,7 @@
 """What a list of timings says, and how sure that is.
 
 In:   measured values, all in one unit.
-Out:  `Percentiles`, and the `Ratio` of two medians with a bootstrap interval.
+Out:  `Percentiles`, and the ratio of two medians with its bootstrap interval.
 Percentiles in the tail are values that were measured, the higher neighbour and never a mix: one slow call in a hundred is in p99.
 """
 
@@ -11,12 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
+from lineside.bootstrap import CONFIDENCE, RESAMPLES, Draws, Interval, bootstrap
 from lineside.errors import ConfigError
-
-CONFIDENCE = 0.95
-RESAMPLES = 2000
-"""Of a bootstrap interval: with 2000 its ends move by less than a tenth of its width from seed to seed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,20 +38,10 @@ class Percentiles:
         )
 
 
-@dataclass(frozen=True, kw_only=True)
-class Ratio:
-    """A ratio and the interval that holds the true one with `confidence`."""
-
-    value: float
-    low: float
-    high: float
-    confidence: float
-
-
 def ratio_of_medians(
     numerator: Sequence[float], denominator: Sequence[float], *, confidence: float = CONFIDENCE, resamples: int = RESAMPLES, seed: int = 0
-) -> Ratio:
-    """Median over median, with a percentile bootstrap interval (Efron and Tibshirani 1993, chapter 13).
+) -> Interval:
+    """Median over median, with its interval.
 
     Value i of both was measured in the same round and is drawn together with its partner: a slow round slows both and leaves the
     ratio alone.
@@ -75,8 +63,10 @@ def ratio_of_medians(
             why="they are compared round by round",
             fix="measure both in the same rounds",
         )
-    rng = np.random.default_rng(seed)
-    medians = np.array([np.median(pairs[:, rng.integers(rounds, size=rounds)], axis=1) for _ in range(resamples)])
-    low, high = np.quantile(medians[:, 0] / medians[:, 1], ((1 - confidence) / 2, (1 + confidence) / 2))
-    above, below = np.median(pairs, axis=1)
-    return Ratio(value=float(above / below), low=float(low), high=float(high), confidence=confidence)
+
+    def ratio(draws: Draws) -> NDArray[np.float64]:
+        above, below = (np.median(values[draws], axis=1) for values in pairs)
+        quotients: NDArray[np.float64] = above / below
+        return quotients
+
+    return bootstrap(ratio, rounds, confidence=confidence, resamples=resamples, seed=seed)

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
+from lineside.bootstrap import Interval
 from lineside.engine.contract import CONTRACTS
 from lineside.engine.inspector import Inspector
 from lineside.engine.onnxruntime_backend import OnnxRuntimeBackend
@@ -29,7 +30,6 @@ from lineside.threshold import DEFAULT_THRESHOLD
 
 from .environment import environment
 from .latency import LatencyOptions, Row, measure
-from .stats import Ratio
 
 INPUTS = 8
 SEED = 0
@@ -72,7 +72,7 @@ class Overhead:
     path: Path
     bare: Row
     wrapped: Row
-    ratio: Ratio
+    ratio: Interval
 
 
 def measure_overhead(path: Path, *, threads: int | None = None, options: LatencyOptions = LatencyOptions()) -> Overhead:

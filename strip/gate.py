@@ -115,6 +115,7 @@ class GateDecision:
         flips = [f"{len(self.flips)} of {self.strips} verdicts flip at {self.threshold:.6g}"] if self.flips else []
         falls = [
             f"{one.name} falls by {one.down.value:.4f}, from {one.reference:.4f} to {one.candidate:.4f}; {one.limit:g} may be lost"
+            + ("" if one.more_strips == 0 else f", and {one.strips} strips are too few to be sure")
             for one in self.criteria
             if not one.passed
         ]
