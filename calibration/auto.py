@@ -5,8 +5,8 @@ Out:  the INT8 model and beside it NAME.auto.json with the path that was taken; 
 
 Every candidate runs over all labelled strips and is judged by `gate.decide` against the float32 model, at the model's threshold, which is
 never changed. The first candidate is all layers in INT8. If it fails, layers return to the rest's precision in the order of their damage
-(`sensitivity`). How many: by halving, because a candidate costs a pass over the strips; what comes out did pass itself, and what fails
-with the most layers that may return (a third of the multiply-adds) ends the search at once.
+(`sensitivity`): 1, 2, 4, ... of them, because a candidate costs a pass over the strips, then by halving between the last that failed and
+the first that passed. What comes out did pass itself. When layers of a third of the multiply-adds were not enough, FP16 is tried.
 """
 
 from __future__ import annotations
@@ -168,10 +168,14 @@ def choose_layers(
 
 
 def fewest(most: int, passes: Callable[[int], bool]) -> int | None:
-    """The least number from 1 to `most` that passes, when what passes does so with more, too; None when `most` does not."""
-    if most < 1 or not passes(most):
+    """The least number from 1 to `most` that passes, when what passes does so with more, too; None when none that was tried does."""
+    low = high = 0
+    for high in sorted({min(2**power, most) for power in range(most.bit_length() + 1)} - {0}):
+        if passes(high):
+            break
+        low = high
+    if high == low:
         return None
-    low, high = 0, most
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (low, middle) if passes(middle) else (middle, high)

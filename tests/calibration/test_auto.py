@@ -78,9 +78,7 @@ def test_all_int8_is_shipped_when_it_passes(
 
 
 @pytest.mark.parametrize("target", TARGETS)
-def test_the_layers_that_hurt_return_and_no_more(
-    source: Path, cut_table: RangesTable, labelled: Path, tmp_path: Path, target: Any
-) -> None:
+def test_the_layers_that_hurt_return_and_no_more(source: Path, cut_table: RangesTable, labelled: Path, tmp_path: Path, target: Any) -> None:
     out = tmp_path / "detector.int8.onnx"
     result, _ = quantize_automatically(source, written(cut_table, tmp_path), labelled, out, QuantizeOptions(target=target))
     first = result.steps[0].decision
@@ -170,9 +168,10 @@ def test_the_search_finds_the_least_number_in_few_tries(most: int, needed: int) 
         return count >= needed
 
     assert fewest(most, passes) == (needed if needed <= most else None)
-    assert len(tried) == len(set(tried)) <= 1 + most.bit_length()
+    assert len(tried) == len(set(tried)) <= 1 + 2 * most.bit_length()
 
 
 def test_what_is_found_has_passed_itself_even_where_more_does_worse() -> None:
-    passing = {3, 9, 20}
-    assert fewest(20, passing.__contains__) in passing
+    passing = {3, 4, 9, 20}
+    assert fewest(20, passing.__contains__) == 3
+    assert fewest(20, {5, 16}.__contains__) == 16
