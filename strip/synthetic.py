@@ -31,7 +31,7 @@ from PIL import Image
 
 from .acquisition import MARGIN_PX, MAX_SHIFT_PX, acquire
 from .dataset import DATASET_FILE, DATASET_SCHEMA, GOOD
-from .defects import MASK_LEVEL, TARGET, add_kernel, box, distractor_channels, find_free_place
+from .defects import MASK_LEVEL, REF1, REF2, TARGET, add_kernel, box, distractor_channels, find_free_place
 from .errors import ConfigError, OutputError
 from .files import folder_being_written, write_json, writing
 from .manifest import sha256_of_file, versions
@@ -56,6 +56,7 @@ MAKER = "lineside synth"
 _PNG_LEVEL = 1  # noise hardly compresses: Pillow's usual 6 takes five times as long for 13 % less
 _SPOTS = (3, 6)  # in a good strip that is not clean
 _DISTRACTORS = (2, 5)  # in a defective strip
+_OWN_DIRT = ((REF1,), (REF2,))
 _TARGET_ONLY = {"spot": (1, 2), "faint": (1, 2), "blob": (1, 1), "scratch": (1, 1)}
 
 
@@ -164,7 +165,9 @@ def draw_strip(texture: NDArray[np.float32], options: SynthOptions, part: str, k
             canvas.add(KINDS[kind](rng, room), (TARGET,))
         canvas.add_spots(distractor_channels(_between(_DISTRACTORS, rng), rng))
     elif turn == REFS:
-        canvas.add_spots(distractor_channels(_between(_SPOTS, rng), rng))
+        # Each reference has dirt of its own. The same spot in both and not in Target looks like its negative in Target: which of
+        # the pictures is wrong cannot be told from one strip, so no test may call it good.
+        canvas.add_spots([_OWN_DIRT[index % len(_OWN_DIRT)] for index in range(_between(_SPOTS, rng))])
     return Drawn(pixels=pixels, mask=np.pad(canvas.mask, BORDER_PX))
 
 
