@@ -50,12 +50,14 @@ class Placement:
         readers: Names of the nodes that read the dequantised values; all others read the float ones.
         weights: Convolution -> the scale of every output channel, (C,) float32; its weights become int8.
         biases: Convolution -> the scale of every output channel of its bias, which becomes int32; others stay float.
+        unjoined: Names of Relu nodes that a runtime is not to join with the QuantizeLinear behind them.
     """
 
     activations: Mapping[str, Grid]
     readers: frozenset[str]
     weights: Mapping[str, NDArray[np.float32]]
     biases: Mapping[str, NDArray[np.float32]]
+    unjoined: frozenset[str] = frozenset()
 
 
 def groups_of(tensors: Iterable[str], same: Iterable[Collection[str]]) -> list[set[str]]:
@@ -121,6 +123,9 @@ class _Writer:
             copy.input[1] = self._dequantized(node.input[1], placement.weights[node.name], np.int8, limit=INT8_MAX)
         if node.name in placement.biases:
             copy.input[2] = self._dequantized(node.input[2], placement.biases[node.name], np.int32, limit=INT32_MAX)
+        if node.name in placement.unjoined:
+            copy.op_type = "LeakyRelu"  # of slope 0 the same function, under a name that no rule for Q/DQ knows
+            copy.attribute.append(self._helper.make_attribute("alpha", 0.0))
         self._nodes.append(copy)
 
     def model(self) -> onnx.ModelProto:

@@ -14,13 +14,13 @@ that will run it. QLinearConv's scales are float32, so the integer part is float
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .layers import Layer
+from .layers import Layer, layers_of
 from .qdq import INT8_MAX, Grid, Placement, Rest, convolution_parameters, groups_of
 from .table import RangesTable
 
@@ -49,7 +49,9 @@ def placement(patch: onnx.ModelProto, layers: Sequence[Layer], table: RangesTabl
         step = grids[layer.conv.input[0]].scale
         weights[layer.name] = weight_scales(largest, bias, step)
         biases[layer.name] = bias_scales(weights[layer.name], step)
-    return Placement(activations=grids, readers=readers(patch, layers), weights=weights, biases=biases)
+    return Placement(
+        activations=grids, readers=readers(patch, layers), weights=weights, biases=biases, unjoined=unjoined(patch, layers, tensors)
+    )
 
 
 def quantized_tensors(layers: Sequence[Layer]) -> set[str]:
@@ -69,6 +71,18 @@ def same_scale(layers: Sequence[Layer]) -> list[set[str]]:
     """
     moved = (layer for layer in layers if layer.before is not None and layer.before.op_type != CONCAT)
     return [{*layer.takes, layer.conv.input[0]} for layer in moved]
+
+
+def unjoined(patch: onnx.ModelProto, layers: Sequence[Layer], tensors: Collection[str]) -> frozenset[str]:
+    """The activations of layers that are kept between quantised ones.
+
+    ONNX Runtime from 1.21 on takes a float convolution between a DequantizeLinear and a QuantizeLinear for one that was
+    forgotten, and quantises its weights itself, with one scale for all channels (onnxruntime#22969,
+    WeightBiasQuantization). To that end it joins the activation with the QuantizeLinear first.
+    """
+    integer = {layer.name for layer in layers}
+    kept = (layer for layer in layers_of(patch) if layer.name not in integer and not set(layer.takes).isdisjoint(tensors))
+    return frozenset(layer.relu.name for layer in kept if layer.relu is not None)
 
 
 def activation_grid(group: Iterable[str], table: RangesTable) -> Grid:
