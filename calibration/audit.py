@@ -29,7 +29,7 @@ from .layers import layers_of
 from .network import LOGITS
 from .ranges import measure
 from .sampler import SampleOptions, read_patches, sample
-from .table import Patch, RangesTable, TensorRange
+from .table import Patch, RangesTable
 
 DEFAULT_TILES = 64
 
@@ -87,9 +87,12 @@ def audit(
         tiles = np.stack([pixels for _, pixels in read_patches([without, pair], dataset.root, table.spec)])
         tally.add_pair(exact.of(tiles), clipped.of(tiles)[LOGITS])
     labelled = _labelled_tiles(dataset, table, options)
-    for tile in progress(labelled, total=len(labelled), what="labelled defects"):
-        tally.add_labelled(exact.of(tile[None]), clipped.of(tile[None])[LOGITS])
-    other = _by_another_seed(table, model, dataset, options, progress)
+    if len(labelled):
+        for tile in progress(labelled, total=len(labelled), what="labelled defects"):
+            tally.add_labelled(exact.of(tile[None]), clipped.of(tile[None])[LOGITS])
+    patches = _by_another_seed(table, dataset, options)
+    shown = progress(patches, total=len(patches), what="another seed")
+    other = measure(model.network, shown, dataset.root, table.spec, percentile=table.percentile)
     return Audit(
         model=str(model.path),
         dataset=str(dataset.root),
@@ -207,10 +210,7 @@ def _labelled_tiles(dataset: Dataset, table: RangesTable, options: AuditOptions)
     return read_labelled_tiles(samples, table.spec, count=2 * options.tiles, seed=table.seed + 1).pixels
 
 
-def _by_another_seed(
-    table: RangesTable, model: FloatModel, dataset: Dataset, options: AuditOptions, progress: Progress
-) -> dict[str, TensorRange]:
-    """The ranges of the next seed, on no more patches than the table has."""
+def _by_another_seed(table: RangesTable, dataset: Dataset, options: AuditOptions) -> tuple[Patch, ...]:
+    """What the next seed would have calibrated on, in no more patches than the table has."""
     count = min(len(table.patches), 2 * options.tiles)
-    patches = sample(dataset.train, dataset.root, table.spec.grid, SampleOptions(patches=count, seed=table.seed + 1))
-    return measure(model.network, patches, dataset.root, table.spec, percentile=table.percentile, progress=progress)
+    return sample(dataset.train, dataset.root, table.spec.grid, SampleOptions(patches=count, seed=table.seed + 1))

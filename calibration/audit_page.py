@@ -15,10 +15,11 @@ from pathlib import Path
 from .fitness import MOST_LOST, MOST_MOVED, Audit, TensorFit
 from .table import METHODS, Method, TensorRange
 
-GOOD, INJECTED, LABELLED, SEED, RANGE = "#3a923a", "#d95f02", "#c44e52", "#1f6fb4", "#222222"
+GOOD, INJECTED, LABELLED, SEED, RANGE = "#3a923a", "#d95f02", "#7b3fa0", "#1f6fb4", "#222222"
 HISTOGRAMS = 6
 """Tensors whose histograms are shown: those that lose most."""
-_REACH_AXIS = (1 / 8, 8.0)
+_OCTAVES = 3
+"""The axis of ratios goes from 1/8 to 8."""
 _LEAST_LOST_AXIS = 4 * MOST_LOST
 _HISTOGRAM_PX = 150
 
@@ -83,8 +84,11 @@ def _facts(audit: Audit) -> str:
         ("data set", audit.dataset + ("" if audit.same_images else " (another one than the table was made on)")),
         ("table", f"{table.method}, {len(table.patches)} patches of {len(table.images)} strips, {table.with_defects} with defects"),
         ("looked at", f"{audit.tiles['good']} good tiles, clean and with synthetic defects; {audit.tiles['defective']} with labelled ones"),
-        ("scores", f"clipping alone flips {scores.flipped} of {scores.tiles} tiles at the threshold {audit.threshold:.4g}"),
-        ("", f"and moves a score by {scores.mean_change:.4f} on average, {scores.max_change:.4f} at most"),
+        (
+            "scores",
+            f"clipping alone flips {scores.flipped} of {scores.tiles} tiles at the threshold {audit.threshold:.4g}"
+            f" and moves a score by {scores.mean_change:.4f} on average, {scores.max_change:.4f} at most",
+        ),
         ("dead tensors", ", ".join(table.dead) or "none"),
         ("table sha256", table.sha256),
     ]
@@ -113,6 +117,7 @@ def _lost(audit: Audit) -> str:
         bar,
         lambda tensor: f"{tensor.lost:.2%}",
         lambda tensor: tensor.loses,
+        [(100 * share / limit, f"{share:.0%}") for share in (0.0, MOST_LOST, limit)],
     )
 
 
@@ -126,11 +131,11 @@ def _reaches(audit: Audit) -> str:
     return _rows(
         audit,
         "How far the values reach",
-        "The greatest magnitude over the range, which ends at the line; the scale goes from 1/8 to 8 and doubles at every eighth"
-        f" of its width. Beside it the share of values outside, on good strips. {key}",
+        f"The greatest magnitude, in ranges: beyond 1 it is clipped. The number is the share of values outside on good strips. {key}",
         dots,
         lambda tensor: f"{tensor.good.outside:.2g}",
         lambda tensor: tensor.saturates,
+        _RATIOS,
     )
 
 
@@ -138,10 +143,11 @@ def _seeds(audit: Audit) -> str:
     return _rows(
         audit,
         "The range by another seed",
-        f"Over this one, on the same scale; the lines are the most that is fit, a factor of {MOST_MOVED:g}.",
+        f"Over this one; the lines are the most that is fit, a factor of {MOST_MOVED:g}.",
         lambda tensor: _line(_place(1 / MOST_MOVED)) + _line(_place(MOST_MOVED)) + _dot(_place(tensor.moved), SEED),
         lambda tensor: f"x {tensor.moved:.2f}",
         lambda tensor: tensor.wanders,
+        _RATIOS,
     )
 
 
@@ -152,21 +158,24 @@ def _rows(
     plot: Callable[[TensorFit], str],
     value: Callable[[TensorFit], str],
     bad: Callable[[TensorFit], bool],
+    ticks: Iterable[tuple[float, str]],
 ) -> str:
-    """A plot with a row per tensor: name, drawing, number."""
+    """A plot with a row per tensor: name, drawing, number; above them the axis, with ticks at percents of its width."""
+    axis = "".join(_label(percent, 13, tick) for percent, tick in ticks)
+    head = f'<div class="row"><span class="name"></span><svg height="18">{axis}</svg><span></span></div>'
     rows = "".join(
         f'<div class="row{" bad" if bad(tensor) else ""}"><span class="name">{escape(name)}</span>'
         f'<svg height="18" role="img">{plot(tensor)}</svg><span class="value">{value(tensor)}</span></div>'
         for name, tensor in audit.tensors.items()
     )
-    return f"<h2>{escape(title)}</h2><p>{text}</p>{rows}"
+    return f"<h2>{escape(title)}</h2><p>{text}</p>{head}{rows}"
 
 
 def _histograms(audit: Audit) -> Iterable[str]:
     worst = sorted(audit.tensors, key=lambda name: -audit.tensors[name].lost)[:HISTOGRAMS]
     yield (
         "<h2>What calibration saw</h2><p>Counts of magnitudes on a logarithmic scale, zeros left out, of the tensors that lose most. Lines:"
-        " the ranges of the methods, the table's own drawn through. Dot: the farthest that a defect reached here.</p>"
+        " the ranges of the methods, the table's own drawn through. Dots: the farthest that defects reached in this audit.</p>"
     )
     for name in worst:
         yield f"<h3>{escape(name)}</h3>{_histogram(audit.table.tensors[name], audit.tensors[name], audit.table.method)}"
@@ -174,8 +183,10 @@ def _histograms(audit: Audit) -> Iterable[str]:
 
 def _histogram(tensor: TensorRange, fit: TensorFit, method: Method) -> str:
     counts = tensor.histogram.counts
-    farthest = fit.amax * max(reach.peak for reach in (fit.injected, fit.defective) if reach is not None)
-    end = 1.03 * max(tensor.histogram.limit * (1 + max((i for i, count in enumerate(counts) if count), default=0)) / len(counts), farthest)
+    reached = [
+        (colour, fit.amax * reach.peak) for colour, reach in ((INJECTED, fit.injected), (LABELLED, fit.defective)) if reach is not None
+    ]
+    end = 1.03 * max(max(tensor.amax.values()), *(magnitude for _, magnitude in reached))
     width = 100 * tensor.histogram.limit / len(counts) / end
     highest = math.log1p(max(counts)) or 1.0
     base = _HISTOGRAM_PX - 20
@@ -186,13 +197,13 @@ def _histogram(tensor: TensorRange, fit: TensorFit, method: Method) -> str:
         for height in [(base - 46) * math.log1p(count) / highest]
     )
     lines = "".join(
-        _line(100 * tensor.amax[one] / end, height=base, dashed=one != method) + _label(100 * tensor.amax[one] / end, 12 + 14 * row, one)
-        for row, one in enumerate(METHODS)
+        _line(place, height=base, dashed=one != method) + _label(place, 12 + 14 * row, one, beside=True)
+        for row, (one, place) in enumerate((one, 100 * tensor.amax[one] / end) for one in METHODS)
     )
     axis = f'<line x1="0" x2="100%" y1="{base}" y2="{base}" stroke="#888"/>'
     ticks = "".join(_label(percent, base + 15, f"{end * percent / 100:.3g}") for percent in (0, 50, 100))
-    dot = _dot(100 * farthest / end, LABELLED, height=base)
-    return f'<svg height="{_HISTOGRAM_PX}" role="img">{bars}{axis}{lines}{ticks}{dot}</svg>'
+    dots = "".join(_dot(100 * magnitude / end, colour, y=base - 6) for colour, magnitude in reached)
+    return f'<svg height="{_HISTOGRAM_PX}" role="img">{bars}{axis}{lines}{ticks}{dots}</svg>'
 
 
 def _numbers(audit: Audit) -> str:
@@ -214,15 +225,13 @@ def _cells(tag: str, cells: Sequence[str]) -> str:
 
 
 def _key(*entries: tuple[str, str]) -> str:
-    return (
-        '<span class="key">' + "".join(f'<span><i style="background:{colour}"></i> {name}</span>' for colour, name in entries) + "</span>"
-    )
+    return " ".join(f'<span class="key"><i style="background:{colour}"></i> {name}</span>' for colour, name in entries)
 
 
 def _place(ratio: float) -> float:
     """Where a ratio lies on the logarithmic axis, in percent; beyond the ends at the end."""
-    low, high = (math.log2(end) for end in _REACH_AXIS)
-    return 100 * (min(high, max(low, math.log2(ratio) if ratio > 0 else low)) - low) / (high - low)
+    octave = math.log2(ratio) if ratio > 0 else -_OCTAVES
+    return 50 + 50 * max(-1.0, min(1.0, octave / _OCTAVES))
 
 
 def _line(percent: float, *, height: int = 18, dashed: bool = False) -> str:
@@ -230,12 +239,15 @@ def _line(percent: float, *, height: int = 18, dashed: bool = False) -> str:
     return f'<line x1="{percent:.2f}%" x2="{percent:.2f}%" y1="0" y2="{height}" stroke="{RANGE}"{dashes}/>'
 
 
-def _dot(percent: float, colour: str, *, height: int = 18) -> str:
-    y = height / 2 if height < _HISTOGRAM_PX / 2 else height - 6
+def _dot(percent: float, colour: str, *, y: float = 9) -> str:
     return f'<circle cx="{percent:.2f}%" cy="{y:g}" r="4.5" fill="{colour}" fill-opacity=".85"/>'
 
 
-def _label(percent: float, y: int, text: str) -> str:
-    """Text beside a place, on the side that has room."""
-    anchor, shift = ("end", -4) if percent > 75 else ("start", 4)
-    return f'<text x="{percent:.2f}%" y="{y}" dx="{shift}" text-anchor="{anchor}">{escape(text)}</text>'
+def _label(percent: float, y: float, text: str, *, beside: bool = False) -> str:
+    """Text at a place, or beside it where there is room; never beyond the ends of the plot."""
+    low, high, shift = (50, 49, 5) if beside else (5, 95, 0)
+    anchor, shift = ("start", shift) if percent < low else ("end", -shift) if percent > high else ("middle", 0)
+    return f'<text x="{percent:.2f}%" y="{y:g}" dx="{shift}" text-anchor="{anchor}">{escape(text)}</text>'
+
+
+_RATIOS = [(_place(2.0**octave), f"{2**octave}" if octave >= 0 else f"1/{2**-octave}") for octave in range(-_OCTAVES, _OCTAVES + 1)]

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from lineside._optional import require
 from lineside.errors import ConfigError, ModelError
 from lineside.manifest import ModelManifest
+from lineside.spec import StripSpec
 
 from .network import Network
 
@@ -47,7 +48,7 @@ class FloatModel:
         """The model that was read from `path`.
 
         Raises:
-            ModelError: Not ours, not float32 any more, or with batch norms that are not folded.
+            ModelError: Not ours, not float32 any more, of dynamic height and width, or with batch norms that are not folded.
         """
         again = f"lineside export CHECKPOINT --out {path.name}"
         kinds = {node.op_type for node in model.graph.node}
@@ -66,6 +67,7 @@ class FloatModel:
                 why="a precision is given to the float32 network, whose numbers are all there",
                 fix=f"use the float32 file: {again} --precision fp32",
             )
+        _refuse_other_size(model, manifest.spec, path=path)
         return cls(path=path, manifest=manifest, network=Network.of(model, path=path))
 
     @property
@@ -82,4 +84,15 @@ class FloatModel:
                 f"no layer {', '.join(unknown)} in {self.path}",
                 why=f"a layer goes by the name of its convolution; there are {len(known)}",
                 fix=f"name one of {', '.join(known)}",
+            )
+
+
+def _refuse_other_size(model: onnx.ModelProto, spec: StripSpec, *, path: Path) -> None:
+    for value in model.graph.input:
+        sides = [side.dim_value if side.HasField("dim_value") else side.dim_param or "?" for side in value.type.tensor_type.shape.dim][2:]
+        if sides != [spec.height_px, spec.width_px]:
+            raise ModelError(
+                f"{path}: the input {value.name} is {' x '.join(map(str, sides)) or 'no picture'}",
+                why=f"height and width are fixed in a model of ours: {spec.height_px} x {spec.width_px} px",
+                fix=f"lineside export CHECKPOINT --out {path.name}",
             )

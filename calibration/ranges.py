@@ -13,7 +13,7 @@ Memory does not grow with the number of patches: histograms are kept, never acti
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -73,7 +73,8 @@ def calibrate(
         CalibrationError: The network answers NaN or infinity.
     """
     patches = sample(dataset.train, dataset.root, model.manifest.spec.grid, options.sample)
-    tensors = measure(model.network, patches, dataset.root, model.manifest.spec, percentile=options.percentile, progress=progress)
+    shown = progress(patches, total=len(patches), what="calibrate")
+    tensors = measure(model.network, shown, dataset.root, model.manifest.spec, percentile=options.percentile)
     return RangesTable(
         model=model.path.name,
         network_sha256=network_sha256(model.network),
@@ -89,13 +90,7 @@ def calibrate(
 
 
 def measure(
-    network: Network,
-    patches: Sequence[Patch],
-    root: Path,
-    spec: StripSpec,
-    *,
-    percentile: float = DEFAULT_PERCENTILE,
-    progress: Progress = silent,
+    network: Network, patches: Iterable[Patch], root: Path, spec: StripSpec, *, percentile: float = DEFAULT_PERCENTILE
 ) -> dict[str, TensorRange]:
     """The ranges of all tensors over `patches` of the strips under `root`; with the patches of a table, that table's.
 
@@ -105,8 +100,7 @@ def measure(
     """
     histograms = {name: Histogram() for name in network.activations}
     activations = Activations(network.patch_model(network.activations), network.activations)
-    shown = progress(patches, total=len(patches), what="calibrate")
-    for batch, values in activations.batches(read_patches(shown, root, spec)):
+    for batch, values in activations.batches(read_patches(patches, root, spec)):
         for name, histogram in histograms.items():
             _add(histogram, name, values[name], batch)
     return {name: tensor_range(histogram, percentile) for name, histogram in histograms.items()}
