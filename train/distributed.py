@@ -77,10 +77,12 @@ def device_of(wanted: Device, ranks: Ranks) -> torch.device:
 
 @contextlib.contextmanager
 def process_group(ranks: Ranks, device: torch.device) -> Iterator[None]:
-    """Join the other processes; with one process there is nothing to join."""
-    if ranks.world == 1:
+    """Join the other processes. One process has none to join, and a group that a caller has made is used as it is."""
+    if ranks.world == 1 or dist.is_initialized():
         yield
         return
+    if device.type == "cuda":
+        torch.cuda.set_device(device)  # collectives of NCCL run on the current device
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=TIMEOUT)
     try:
         yield

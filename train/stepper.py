@@ -62,9 +62,7 @@ class Stepper:
         if ranks.world > 1:
             if device.type == "cuda":
                 self.network = SyncBatchNorm.convert_sync_batchnorm(self.network)  # type: ignore[no-untyped-call]
-            self._parallel = DistributedDataParallel(
-                self.network, device_ids=[device.index] if device.type == "cuda" else None, broadcast_buffers=False
-            )
+            self._parallel = DistributedDataParallel(self.network, device_ids=[device.index] if device.type == "cuda" else None)
         self.optimizer = torch.optim.Adam(self.network.parameters(), lr=options.lr)
 
     def step(self, batch: Batch, step: int, *, gamma: float, lr: float) -> Step:

@@ -9,6 +9,8 @@ import subprocess
 import sys
 import textwrap
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -59,28 +61,34 @@ SCRIPT = """
 
     if __name__ == "__main__":
         facts = {"hashes": [], "patches": [], "losses": []}
-        if start == "overwrite":
-            with process_group(ranks, torch.device("cpu")):
-                source, stepper = PatchBatches(dataset.train, dataset.spec, options, ranks), Stepper(options, torch.device("cpu"), ranks)
-                for step in range(6):
-                    batch = source.batch(step)
-                    done = stepper.step(batch, step, gamma=1.0, lr=1e-3)
-                    facts["hashes"].append(weights_sha256(stepper.network.state_dict()))
-                    facts["patches"].append([hashlib.sha256(image.numpy().tobytes()).hexdigest() for image in batch.images])
-                    facts["losses"].append(done.loss)
         ears = Ears()
-        result = loop.train(dataset, out / "run", options, start=start, listener=ears)
+        with process_group(ranks, torch.device("cpu")):
+            source, stepper = PatchBatches(dataset.train, dataset.spec, options, ranks), Stepper(options, torch.device("cpu"), ranks)
+            for step in range(6):
+                batch = source.batch(step)
+                done = stepper.step(batch, step, gamma=1.0, lr=1e-3)
+                facts["hashes"].append(weights_sha256(stepper.network.state_dict()))
+                facts["patches"].append([hashlib.sha256(image.numpy().tobytes()).hexdigest() for image in batch.images])
+                facts["losses"].append(done.loss)
+            result = loop.train(dataset, out / "run", options, start=start, listener=ears)
         facts |= {"result": result is not None, "writes": writes, "steps": ears.steps}
         (out / f"{start}{ranks.rank}.json").write_text(json.dumps(facts))
 """
 
 
-def torchrun(out: Path, dataset: Dataset, start: str) -> subprocess.Popen[bytes]:
+@contextmanager
+def torchrun(out: Path, dataset: Dataset, start: str) -> Iterator[subprocess.Popen[str]]:
+    """Two processes of the script; whatever the block does, none is left behind."""
     script = out / "script.py"
     script.write_text(textwrap.dedent(SCRIPT))
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen([*command, str(script), str(dataset.root), str(out), start], env=environment)
+    command += [str(script), str(dataset.root), str(out), start]
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.terminate()  # torchrun ends its processes, too
 
 
 def facts(out: Path, start: str) -> list[dict[str, Any]]:
@@ -91,7 +99,10 @@ def facts(out: Path, start: str) -> list[dict[str, Any]]:
 def together(dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What two processes did together."""
     out = tmp_path_factory.mktemp("together")
-    assert torchrun(out, dataset, "overwrite").wait() == 0
+    with torchrun(out, dataset, "overwrite") as process:
+        _, said = process.communicate()
+    assert process.returncode == 0, said
+    assert "Warning" not in said
     return out
 
 
@@ -138,16 +149,19 @@ def test_the_loss_falls_as_with_one_process_and_the_whole_batch(together: Path, 
 def test_ctrl_c_stops_both_after_the_same_step_and_the_run_goes_on_to_the_same_bits(
     together: Path, dataset: Dataset, tmp_path: Path
 ) -> None:
-    process = torchrun(tmp_path, dataset, "new")
-    while not (tmp_path / "step30").exists():
-        assert process.poll() is None
-        time.sleep(0.01)
-    process.send_signal(signal.SIGINT)  # torchrun passes it on
-    assert process.wait() != 0
+    with torchrun(tmp_path, dataset, "new") as process:
+        while not (tmp_path / "step30").exists():
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)  # torchrun passes it on
+        process.communicate()
+    assert process.returncode != 0
     position = load_checkpoint(tmp_path / "run" / "last.pt").position
     assert position is not None
     assert 30 <= position.step <= 60
-    assert torchrun(tmp_path, dataset, "resume").wait() == 0
+    with torchrun(tmp_path, dataset, "resume") as process:
+        _, said = process.communicate()
+    assert process.returncode == 0, said
     whole, resumed = (load_checkpoint(folder / "run" / "last.pt") for folder in (together, tmp_path))
     assert resumed.weights_sha256 == whole.weights_sha256
 
