@@ -12,14 +12,15 @@ precision, their speed here is not that of a GPU.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, TypeVar, get_args
 
 import typer
 from rich.console import Console
+from rich.progress import track
 from rich.table import Table
 
 from lineside.calibration.compare import compare
@@ -38,6 +39,8 @@ from .environment import environment
 from .latency import LatencyOptions, Row
 from .static_quantizer import write_statically_quantized
 from .tilings import ColdStart, cold_start, measure_models
+
+T = TypeVar("T")
 
 SCHEMA = 1
 FLOAT = "float32"
@@ -97,7 +100,7 @@ def write_variants(sources: Sequence[Path], dataset: Path, folder: Path, options
         DatasetError, StripError: The good strips cannot be read, or there are none.
     """
     ranges, model = folder / "ranges.json", FloatModel.read(sources[0])
-    calibrate(model, Dataset.open(dataset, spec=model.manifest.spec), options).write(ranges)
+    calibrate(model, Dataset.open(dataset, spec=model.manifest.spec), options, progress=_bar).write(ranges)
     for source in sources:
 
         def variant(precision: str, source: Path = source) -> Variant:
@@ -173,7 +176,7 @@ def main(
 
 def _judge(variant: Variant, samples: Sequence[Sample]) -> Measured:
     with Inspector.load(variant.source) as reference, Inspector.load(variant.path) as candidate:
-        found = compare(reference, candidate, samples)
+        found = compare(reference, candidate, samples, progress=_bar)
     return Measured(
         variant=variant,
         size_bytes=variant.path.stat().st_size,
@@ -183,6 +186,10 @@ def _judge(variant: Variant, samples: Sequence[Sample]) -> Measured:
         start=cold_start(variant.path),
         latency=None,
     )
+
+
+def _bar(items: Iterable[T], *, total: int, what: str) -> Iterable[T]:
+    return track(items, total=total, description=what, console=Console(stderr=True))
 
 
 def _latency_cells(row: Row | None, reference: Row | None) -> tuple[str, str, str]:

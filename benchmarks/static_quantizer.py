@@ -34,6 +34,8 @@ def write_statically_quantized(source: Path, table: RangesTable, dataset: Path, 
     model = FloatModel.read(source)
     patch = model.network.patch_model()
     raise_opset(patch, _OPSET)
+    # norms are folded and shapes are written: its own pre-processing has nothing to do
+    require("onnxruntime.quantization.quant_utils", extra="export").add_pre_process_metadata(patch)
     with tempfile.TemporaryDirectory() as folder:
         before, after = Path(folder) / "network.onnx", Path(folder) / "quantized.onnx"
         onnx.save(patch, str(before))
