@@ -14,7 +14,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 
@@ -142,7 +141,8 @@ def test_the_loss_falls_as_with_one_process_and_the_whole_batch(together: Path, 
         [row["loss"] or 0.0 for row in history] for history in (load_checkpoint(together / "run" / "last.pt").history, alone.best.history)
     ]
     assert losses[0][-1] < 0.8 * losses[0][0]
-    np.testing.assert_allclose(losses[0][-1], losses[1][-1], rtol=0.5)  # other patches, and batch norm over half of them
+    # Other patches, and batch norm over half of them: an epoch of 20 small batches repeats its loss within a factor of two.
+    assert 0.5 < losses[0][-1] / losses[1][-1] < 2
 
 
 @pytest.mark.slow
