@@ -323,12 +323,13 @@ def test_half_an_environment_of_torchrun_is_refused(
         train(dataset, tmp_path / "run", options)
 
 
-def test_bfloat16_learns_as_float32_does(dataset: Dataset, options: TrainOptions, tmp_path: Path) -> None:
-    options = replace(options, gamma=(1.0, 1.0), lr=1e-2, steps_per_epoch=20)
-    half, whole = (finished(train(dataset, tmp_path / str(amp), replace(options, amp=amp))).best for amp in (True, False))
-    assert {tensor.dtype for tensor in half.weights.values()} == {torch.float32, torch.int64}
-    # 8 bits of mantissa: the same patches in the same order lead to about the same loss, not to the same one
-    assert half.history[-1]["loss"] == pytest.approx(whole.history[-1]["loss"], rel=0.3)
+def test_bfloat16_learns_too(dataset: Dataset, options: TrainOptions, tmp_path: Path) -> None:
+    ears = Ears()
+    result = finished(train(dataset, tmp_path, replace(options, amp=True, gamma=(1.0, 1.0), lr=1e-2, steps_per_epoch=20), listener=ears))
+    assert {tensor.dtype for tensor in result.best.weights.values()} == {torch.float32, torch.int64}
+    last = ears.epochs[-1]["loss"]
+    assert last is not None
+    assert last < 0.7 * ears.steps[0].loss
 
 
 ENDLESS = """
