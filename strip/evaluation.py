@@ -194,7 +194,7 @@ class Evaluation:
             "pro_limit": PRO_LIMIT,
             "recall_per_defect": self.recall_per_defect,
             "false_alarms_per_strip": self.false_alarms_per_strip,
-            "kinds": [asdict(kind) for kind in self.kinds],
+            "kinds": {kind.kind: {name: value for name, value in asdict(kind).items() if name != "kind"} for kind in self.kinds},
             "strips": [row.to_json() for row in self.rows],
         }
 

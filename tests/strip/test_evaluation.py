@@ -167,7 +167,7 @@ def test_json_says_what_became_of_every_strip(root: Path) -> None:
     value = evaluated(root).to_json()
     assert value["schema"] == 1
     assert value["good_called_ng"] == 1
-    assert value["kinds"][2]["verdict_recall"] == 0.5
+    assert value["kinds"]["spot"]["verdict_recall"] == 0.5
     row = next(row for row in value["strips"] if row["path"].endswith("s0.tif"))
     assert row.pop("path") == str(root / "test" / "spot" / "s0.tif")
     assert row.pop("score") == pytest.approx(0.8)
