@@ -32,6 +32,10 @@ from .sampler import SampleOptions, read_patches, sample
 from .table import Patch, RangesTable
 
 DEFAULT_TILES = 64
+LEAST_TILES = 3
+"""One of each class of positions: corner, edge, inner."""
+SEED_PATCHES = 128
+"""Patches of the calibration by another seed, half of the usual: fewer would find lower maxima for want of patches alone."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,8 +45,8 @@ class AuditOptions:
     tiles: int = DEFAULT_TILES
 
     def __post_init__(self) -> None:
-        if self.tiles < 1:
-            raise ConfigError(f"{self.tiles} tiles", why="a table is judged on tiles", fix=f"use --tiles {DEFAULT_TILES}")
+        if self.tiles < LEAST_TILES:
+            raise ConfigError(f"{self.tiles} tiles", why="corners, edges and inner tiles are looked at", fix=f"use --tiles {DEFAULT_TILES}")
 
 
 def find_model(path: Path, table: RangesTable, given: Path | None = None) -> FloatModel:
@@ -90,7 +94,7 @@ def audit(
     if len(labelled):
         for tile in progress(labelled, total=len(labelled), what="labelled defects"):
             tally.add_labelled(exact.of(tile[None]), clipped.of(tile[None])[LOGITS])
-    patches = _by_another_seed(table, dataset, options)
+    patches = _by_another_seed(table, dataset)
     shown = progress(patches, total=len(patches), what="another seed")
     other = measure(model.network, shown, dataset.root, table.spec, percentile=table.percentile)
     return Audit(
@@ -194,7 +198,7 @@ def _unseen(table: RangesTable, dataset: Dataset, options: AuditOptions, *, same
             fix=f"put more good strips into {dataset.root / 'test' / 'good'}, or calibrate on fewer patches",
         )
     # every other patch of a sample carries defects
-    patches = sample(unseen, dataset.root, table.spec.grid, SampleOptions(patches=max(6, 2 * options.tiles), seed=table.seed + 1))
+    patches = sample(unseen, dataset.root, table.spec.grid, SampleOptions(patches=2 * options.tiles, seed=table.seed + 1))
     return [patch for patch in patches if patch.defects is not None]
 
 
@@ -210,7 +214,7 @@ def _labelled_tiles(dataset: Dataset, table: RangesTable, options: AuditOptions)
     return read_labelled_tiles(samples, table.spec, count=2 * options.tiles, seed=table.seed + 1).pixels
 
 
-def _by_another_seed(table: RangesTable, dataset: Dataset, options: AuditOptions) -> tuple[Patch, ...]:
-    """What the next seed would have calibrated on, in no more patches than the table has."""
-    count = min(len(table.patches), 2 * options.tiles)
+def _by_another_seed(table: RangesTable, dataset: Dataset) -> tuple[Patch, ...]:
+    """What the next seed would have calibrated on, half of it with defects, in no more patches than the table has."""
+    count = min(len(table.patches), SEED_PATCHES)
     return sample(dataset.train, dataset.root, table.spec.grid, SampleOptions(patches=count, seed=table.seed + 1))

@@ -165,7 +165,7 @@ def _rows(
     head = f'<div class="row"><span class="name"></span><svg height="18">{axis}</svg><span></span></div>'
     rows = "".join(
         f'<div class="row{" bad" if bad(tensor) else ""}"><span class="name">{escape(name)}</span>'
-        f'<svg height="18" role="img">{plot(tensor)}</svg><span class="value">{value(tensor)}</span></div>'
+        f'<svg height="18">{plot(tensor)}</svg><span class="value">{value(tensor)}</span></div>'
         for name, tensor in audit.tensors.items()
     )
     return f"<h2>{escape(title)}</h2><p>{text}</p>{head}{rows}"
@@ -203,7 +203,7 @@ def _histogram(tensor: TensorRange, fit: TensorFit, method: Method) -> str:
     axis = f'<line x1="0" x2="100%" y1="{base}" y2="{base}" stroke="#888"/>'
     ticks = "".join(_label(percent, base + 15, f"{end * percent / 100:.3g}") for percent in (0, 50, 100))
     dots = "".join(_dot(100 * magnitude / end, colour, y=base - 6) for colour, magnitude in reached)
-    return f'<svg height="{_HISTOGRAM_PX}" role="img">{bars}{axis}{lines}{ticks}{dots}</svg>'
+    return f'<svg height="{_HISTOGRAM_PX}">{bars}{axis}{lines}{ticks}{dots}</svg>'
 
 
 def _numbers(audit: Audit) -> str:

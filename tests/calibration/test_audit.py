@@ -279,6 +279,7 @@ def test_the_page_of_an_unfit_table_names_faults_and_fix(answer: Audit) -> None:
     assert unfit.fix in text
 
 
-def test_no_tiles_are_no_audit() -> None:
+@pytest.mark.parametrize("tiles", [0, 2])
+def test_too_few_tiles_are_no_audit(tiles: int) -> None:
     with pytest.raises(ConfigError, match="--tiles 64"):
-        AuditOptions(tiles=0)
+        AuditOptions(tiles=tiles)
