@@ -36,7 +36,7 @@ FLOAT16 = 10
 LARGEST = float(np.finfo(np.float16).max)
 """65504."""
 HEADROOM = 8.0
-"""How many times everything seen has to fit below it (issue of the precisions): a brighter lamp, a stronger defect."""
+"""How many times everything that calibration saw has to fit below it: for a brighter lamp, for a stronger defect."""
 
 ASKED = "asked for"
 
