@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -24,6 +26,9 @@ from .config import Device
 
 TIMEOUT = timedelta(hours=6)
 """How long processes wait for one another: rank 0 validates while the others wait."""
+
+LET_GO_S = 1.0
+"""How long a collective waits at most for the threads below it to let go of its tensor; they need microseconds."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,12 +95,25 @@ def process_group(ranks: Ranks, device: torch.device) -> Iterator[None]:
         dist.destroy_process_group()
 
 
+def _sum(values: Tensor) -> None:
+    """Replace `values` by their sum over all processes; when it returns, no other thread holds the tensor.
+
+    A thread of gloo lets go of it some time after `all_reduce` has returned, and needs Python for that. Where Python has begun to
+    shut down in the meantime, the process aborts ("terminate called without an active exception", PyTorch 2.13).
+    """
+    held = sys.getrefcount(values)
+    dist.all_reduce(values)
+    deadline = time.monotonic() + LET_GO_S
+    while sys.getrefcount(values) > held and time.monotonic() < deadline:
+        time.sleep(0)
+
+
 def mean(value: float, ranks: Ranks, device: torch.device) -> float:
     """The mean over all processes: the same number in every one."""
     if ranks.world == 1:
         return value
     total = torch.tensor(value, dtype=torch.float64, device=device)
-    dist.all_reduce(total)
+    _sum(total)
     return float(total) / ranks.world
 
 
@@ -105,7 +123,7 @@ def average_buffers(network: nn.Module, ranks: Ranks) -> None:
     if ranks.world == 1 or not buffers:
         return
     flat = torch.cat([buffer.flatten() for buffer in buffers])
-    dist.all_reduce(flat)
+    _sum(flat)
     parts = torch.split(flat / ranks.world, [buffer.numel() for buffer in buffers])
     for buffer, part in zip(buffers, parts, strict=True):
         buffer.copy_(part.view_as(buffer))

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,7 +22,7 @@ from lineside.dataset import Dataset
 from lineside.errors import ConfigError
 from lineside.train.checkpoint import load_checkpoint
 from lineside.train.config import TrainOptions
-from lineside.train.distributed import Ranks
+from lineside.train.distributed import Ranks, mean
 
 STEPS = 6
 
@@ -164,6 +165,19 @@ def test_ctrl_c_stops_both_after_the_same_step_and_the_run_goes_on_to_the_same_b
     assert process.returncode == 0, said
     whole, resumed = (load_checkpoint(folder / "run" / "last.pt") for folder in (together, tmp_path))
     assert resumed.weights_sha256 == whole.weights_sha256
+
+
+def test_a_sum_ends_when_no_other_thread_holds_the_tensor(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thread that frees it while Python shuts down aborts the process."""
+    done = threading.Event()
+
+    def hold(values: torch.Tensor) -> None:
+        time.sleep(0.05)
+        done.set()
+
+    monkeypatch.setattr(torch.distributed, "all_reduce", lambda values: threading.Thread(target=hold, args=(values,)).start())
+    assert mean(3.0, Ranks(world=2), torch.device("cpu")) == 1.5
+    assert done.is_set()
 
 
 def test_what_torchrun_says_is_believed(monkeypatch: pytest.MonkeyPatch) -> None:
