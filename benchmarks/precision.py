@@ -23,13 +23,13 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from lineside.calibration.compare import compare
 from lineside.calibration.float_model import FloatModel
 from lineside.calibration.precision_file import write_half, write_quantized
 from lineside.calibration.quantize import QuantizeOptions, Target
 from lineside.calibration.ranges import DEFAULT_METHOD, CalibrateOptions, calibrate
 from lineside.calibration.sampler import DEFAULT_PATCHES, SampleOptions
 from lineside.calibration.table import RangesTable
+from lineside.compare import compare
 from lineside.dataset import Dataset, Sample
 from lineside.engine.inspector import Inspector
 from lineside.files import make_output_folder, refuse_existing, write_json

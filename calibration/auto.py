@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from lineside.compare import outcomes
 from lineside.dataset import Dataset, Sample
 from lineside.engine.inspector import Inspector
 from lineside.files import refuse_existing, write_json
@@ -24,7 +25,6 @@ from lineside.gate import GateDecision, decide
 from lineside.outcome import StripOutcome
 from lineside.progress import Progress, silent
 
-from .compare import outcomes
 from .cost import multiply_adds
 from .executed import executed
 from .float_model import FloatModel

@@ -12,12 +12,12 @@ import pytest
 
 import lineside.calibration.auto as auto
 from lineside.calibration.auto import AutoResult, choose_layers, fewest, quantize_automatically, report_path
-from lineside.calibration.compare import compare
 from lineside.calibration.float_model import FloatModel
 from lineside.calibration.quantize import QuantizeOptions
 from lineside.calibration.ranges import CalibrateOptions, calibrate
 from lineside.calibration.sampler import SampleOptions
 from lineside.calibration.table import RangesTable
+from lineside.compare import compare
 from lineside.dataset import Dataset, Sample
 from lineside.engine.inspector import Inspector
 from lineside.errors import OutputError

@@ -12,7 +12,7 @@ import tifffile
 from numpy.typing import NDArray
 from PIL import Image
 
-from lineside.calibration.compare import HeatDifference, compare, outcomes
+from lineside.compare import HeatDifference, compare, outcomes
 from lineside.dataset import Dataset
 from lineside.errors import ConfigError, ModelError
 from lineside.gate import decide

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lineside.dataset import Sample, read_sample
-from lineside.errors import ModelError
-from lineside.evaluation import HeatmapModel
-from lineside.manifest import checked_threshold
-from lineside.outcome import StripOutcome, outcome_of
-from lineside.progress import Progress, silent
+from .dataset import Sample, read_sample
+from .errors import ModelError
+from .evaluation import HeatmapModel
+from .manifest import checked_threshold
+from .outcome import StripOutcome, outcome_of
+from .progress import Progress, silent
 
 
 @dataclass(frozen=True, kw_only=True)
