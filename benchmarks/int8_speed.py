@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 import typer
 from numpy.typing import NDArray
-from rich.console import Console
 from rich.table import Table
 
 from lineside._optional import require
@@ -35,6 +34,7 @@ from lineside.engine.contract import CONTRACTS
 from lineside.engine.cores import physical_cores
 from lineside.files import refuse_existing, write_json
 
+from .console import console
 from .environment import environment
 from .latency import LatencyOptions, Row, measure
 
@@ -183,9 +183,9 @@ def main(
     operators = {name: operator_times_ms(made[name](), feed, threads=cores) for name in (FLOAT, INT8)}
     backends = [SessionBackend.of(name, make(), feed, threads=cores) for name, make in made.items()]
     rows = measure(backends, LatencyOptions(seconds=seconds))
-    console = Console()
-    console.print(variants_table(rows))
-    console.print(operators_table(operators))
+    out = console()
+    out.print(variants_table(rows))
+    out.print(operators_table(operators))
     if json is not None:
         value = {"model": model.name, "threads": cores, "operators_ms": operators, "rows": [row.to_json() for row in rows]}
         write_json(json, {"schema": 1, "environment": environment(), **value})

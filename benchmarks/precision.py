@@ -35,6 +35,7 @@ from lineside.engine.inspector import Inspector
 from lineside.files import make_output_folder, refuse_existing, write_json
 from lineside.gate import GateDecision, decide
 
+from .console import console
 from .environment import environment
 from .latency import LatencyOptions, Row
 from .static_quantizer import write_statically_quantized
@@ -168,7 +169,7 @@ def main(
         variants = list(write_variants(models, dataset, folder, CalibrateOptions(sample=SampleOptions(patches=patches))))
         samples = Dataset.open(dataset, spec=FloatModel.read(models[0]).manifest.spec).test
         found = measure_variants(variants, samples, LatencyOptions(seconds=seconds) if seconds else None)
-    Console().print(precision_table(found))
+    console().print(precision_table(found))
     if json is not None:
         value = {"dataset": dataset.name, "patches": patches, "method": DEFAULT_METHOD, "rows": [one.to_json() for one in found]}
         write_json(json, {"schema": SCHEMA, "environment": environment(), **value})

@@ -24,13 +24,13 @@ from typing import Annotated
 
 import numpy as np
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from lineside.engine.inspector import Inspector
 from lineside.errors import ConfigError
 from lineside.files import refuse_existing, write_json
 
+from .console import console
 from .environment import environment
 from .latency import LatencyOptions, Row, measure
 from .wrapper import INPUTS, SEED, Wrapped
@@ -127,7 +127,7 @@ def main(
             f"{ratio.value:.3f}",
             f"{ratio.low:.3f} .. {ratio.high:.3f}",
         )
-    Console().print(table)
+    console().print(table)
     if json is not None:
         measured = [{**row.to_json(), "cold_start": asdict(start)} for row, start in zip(rows, starts, strict=True)]
         write_json(json, {"schema": 1, "environment": environment(), "rows": measured})

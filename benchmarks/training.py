@@ -26,7 +26,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 import typer
 from numpy.typing import NDArray
-from rich.console import Console
 from rich.table import Table
 
 from lineside.dataset import Dataset
@@ -37,6 +36,7 @@ from lineside.spec import CHANNELS, FULL_SCALE, PRESETS
 from lineside.synthetic import SynthOptions, synthesize
 from lineside.tiles import cut
 
+from .console import console
 from .environment import environment
 from .latency import LatencyOptions, Row, measure
 from .stats import Percentiles
@@ -159,8 +159,8 @@ def main(
         opened = Dataset.open(dataset)
         patches = measure_patches(opened, options, LatencyOptions(seconds=seconds))
         parts = measure_steps(opened, options, steps)
-    Console().print(patches_table(patches))
-    Console().print(steps_table(parts, options))
+    console().print(patches_table(patches))
+    console().print(steps_table(parts, options))
     if json is not None:
         ways = [{**one.row.to_json(), "patches": one.way.patches, "patches_per_second": one.per_second} for one in patches]
         write_json(json, {"environment": environment(), "options": options.to_json(), "patches": ways, "steps_ms": parts})

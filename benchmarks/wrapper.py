@@ -18,7 +18,6 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 from numpy.typing import NDArray
-from rich.console import Console
 from rich.table import Table
 
 from lineside.bootstrap import Interval
@@ -28,6 +27,7 @@ from lineside.engine.onnxruntime_backend import OnnxRuntimeBackend
 from lineside.files import refuse_existing, write_json
 from lineside.threshold import DEFAULT_THRESHOLD
 
+from .console import console
 from .environment import environment
 from .latency import LatencyOptions, Row, measure
 
@@ -104,7 +104,7 @@ def main(
     if json is not None:
         refuse_existing(json, force=False)
     found = [measure_overhead(path, threads=threads, options=LatencyOptions(seconds=seconds)) for path in models]
-    Console().print(overhead_table(found))
+    console().print(overhead_table(found))
     if json is not None:
         rows = {str(one.path): [one.bare.to_json(), one.wrapped.to_json()] for one in found}
         write_json(json, {"environment": environment(), "rows": rows})

@@ -1,4 +1,4 @@
-"""Ten backends with one fault each, all caught and called by their name; healthy ones pass (tests/export has networks of every precision)."""
+"""Ten backends with one fault each, all caught and called by their name, and a healthy one."""
 
 from __future__ import annotations
 
