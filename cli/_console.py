@@ -27,6 +27,10 @@ JsonOption = Annotated[
     str | None, typer.Option("--json", metavar="FILE", help="Write the result as JSON; - writes it to stdout instead of the table.")
 ]
 ForceOption = Annotated[bool, typer.Option("--force", help="Overwrite what exists.")]
+ProviderOption = Annotated[
+    list[str] | None,
+    typer.Option(help="Of ONNX Runtime, for an ONNX file: cpu, cuda or tensorrt; several in order of precedence. Default: cpu."),
+]
 
 STDOUT = "-"
 ANSWER_IS_NO = 3

@@ -14,7 +14,7 @@ from lineside.dataset import Dataset
 from lineside.files import make_output_folder, write_json
 from lineside.manifest import checked_threshold
 
-from ._console import ForceOption, JsonOption, bar, check_json, emit, facts
+from ._console import ForceOption, JsonOption, ProviderOption, bar, check_json, emit, facts
 from ._models import open_model
 
 if TYPE_CHECKING:
@@ -22,10 +22,11 @@ if TYPE_CHECKING:
 
 
 def evaluate(
-    model: Annotated[Path, typer.Argument(help="A checkpoint (.pt) or an ONNX file.")],
+    model: Annotated[Path, typer.Argument(help="A checkpoint (.pt), an ONNX file or an engine.")],
     dataset: Annotated[Path, typer.Argument(help="A data set with test/good, test/DEFECT and ground_truth/DEFECT.")],
     out: Annotated[Path | None, typer.Option(help="A folder for metrics.json, curves.png, scores.png and worst.png.")] = None,
     threshold: Annotated[float | None, typer.Option(help="NG from this score on; the model's own unless said.")] = None,
+    provider: ProviderOption = None,
     json: JsonOption = None,
     force: ForceOption = False,
 ) -> None:
@@ -42,7 +43,7 @@ def evaluate(
     check_json(json, force=force)
     if threshold is not None:
         checked_threshold(threshold)
-    with open_model(model) as opened:
+    with open_model(model, providers=provider) as opened:
         samples = Dataset.open(dataset, spec=opened.spec).test
         if out is not None:
             require("matplotlib", extra="bench")  # now, and not after an hour of work

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from ._console import ForceOption, JsonOption, bar, check_json, emit, facts
+from ._console import ForceOption, JsonOption, ProviderOption, bar, check_json, emit, facts
 
 if TYPE_CHECKING:
     from lineside.engine.folder import Summary
@@ -20,9 +20,7 @@ def infer(
     out: Annotated[Path, typer.Option(help="Folder for heatmaps, pictures, results.csv and results.json.")],
     threshold: Annotated[float | None, typer.Option(help="NG at or above this score; the model's own unless said.")] = None,
     pictures: Annotated[bool, typer.Option("--pictures/--no-pictures", help="The seven-panel picture of every strip.")] = True,
-    provider: Annotated[
-        list[str] | None, typer.Option(help="Provider of ONNX Runtime, such as cpu or cuda; several in order of precedence. Default: cpu.")
-    ] = None,
+    provider: ProviderOption = None,
     threads: Annotated[int | None, typer.Option(help="Threads of one run; every physical core unless said.")] = None,
     json: JsonOption = None,
     force: ForceOption = False,

@@ -3,11 +3,12 @@
 In:   the path of a full-image model; the providers and threads that the caller wants.
 Out:  `OnnxRuntimeBackend`: an input buffer to write strips into, and `run`, which returns heatmaps and scores.
 Never falls back: a provider that was asked for and does not run is an error. Knows nothing of verdicts and values.
+A provider on a GPU is asked for only after the driver has answered; TensorRT's builds its engine, or finds it in its cache, while it loads.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,9 +23,9 @@ from lineside.spec import StripSpec
 
 from .contract import CONTRACTS, Tensor, check_graph
 from .cores import physical_cores
+from .device.driver import ask_driver
+from .onnxruntime_providers import CPU, ON_A_GPU, TENSORRT, full_names, refuse_fallback, short_name, with_options
 
-CPU = "CPUExecutionProvider"
-_SUFFIX = "ExecutionProvider"
 _NUMPY_NAMES = {"float": "float32", "double": "float64"}  # where ONNX Runtime calls a type otherwise
 _ERRORS_ONLY = 3  # log level: what matters reaches the caller as an exception
 _RECORD_NODES = "session.record_ep_graph_assignment_info"  # from ONNX Runtime 1.24 on; older ones take no notice
@@ -42,6 +43,7 @@ class OnnxModel:
         input_dtype: numpy's name of the type that its input takes.
         batch: How many strips go in at once; None when any number does.
         providers: What ONNX Runtime uses, in order of precedence.
+        provider_options: What each provider was told; for TensorRT also where its engines are kept.
         nodes: How many nodes of the graph each provider runs; None when this ONNX Runtime does not tell.
         threads: Threads of one run.
     """
@@ -54,6 +56,7 @@ class OnnxModel:
     input_dtype: str
     batch: int | None
     providers: tuple[str, ...]
+    provider_options: Mapping[str, Mapping[str, Any]]
     nodes: dict[str, int] | None
     threads: int
 
@@ -71,7 +74,7 @@ class OnnxRuntimeBackend:
     def __init__(self, model: OnnxModel, session: Any) -> None:
         self.model = model
         self.session = session
-        self.name = "onnxruntime-" + model.providers[0].removesuffix(_SUFFIX).lower()
+        self.name = "onnxruntime-" + short_name(model.providers[0])
         self._contract = CONTRACTS[model.io]
         self.input = self._buffer(model.batch or 1)
 
@@ -83,14 +86,15 @@ class OnnxRuntimeBackend:
 
         Args:
             path: An ONNX file.
-            providers: Names as ONNX Runtime has them, or short ("cpu", "cuda"), in order of precedence; None: CPU.
+            providers: Names as ONNX Runtime has them, or short ("cpu", "cuda", "tensorrt"), in order of precedence; None: CPU.
             threads: Threads of one run; None: one per physical core that the process may use.
             spec: The strips of a model that carries no metadata.
 
         Raises:
             ModelError: Not an ONNX file, not a full-image model, or a model of other strips than it says.
-            DeviceError: A provider is not available or does not run.
+            DeviceError: A provider is not available or does not run, or there is no GPU for it.
             ConfigError: Less than one thread.
+            OutputError: The cache of TensorRT's engines cannot be written.
             MissingPackageError: ONNX Runtime is not installed.
         """
         if not path.is_file():
@@ -98,27 +102,34 @@ class OnnxRuntimeBackend:
         if threads is not None and threads < 1:
             raise ConfigError(f"{threads} threads", why="one is needed at least", fix="leave it out to use every physical core")
         threads = threads or physical_cores()
-        wanted = _full_names(providers or (CPU,))
-        session = _open_session(path, wanted, threads)
+        wanted = full_names(providers or (CPU,), _onnxruntime().get_available_providers())
+        driver = ask_driver() if any(provider in ON_A_GPU for provider in wanted) else None
+        sha256 = sha256_of_file(path)
+        told = with_options(wanted, sha256=sha256, manifest=_manifest_of_file(path) if TENSORRT in wanted else None, driver=driver)
+        session = _open_session(path, told, threads)
         nodes = _nodes_by_provider(session)
-        _refuse_fallback(wanted, session.get_providers(), nodes, path)
+        refuse_fallback(wanted, session.get_providers(), nodes, path)
         manifest = _manifest(session, path)
         spec, io = _form(manifest, spec, path)
         inputs, outputs = _tensors(session.get_inputs()), _tensors(session.get_outputs())
         batch = check_graph(inputs, outputs, io=io, spec=spec, path=path)
         model = OnnxModel(
             path=path,
-            sha256=sha256_of_file(path),
+            sha256=sha256,
             manifest=manifest,
             spec=spec,
             io=io,
             input_dtype=inputs[CONTRACTS[io].input].dtype,
             batch=batch,
             providers=tuple(session.get_providers()),
+            provider_options=dict(told),
             nodes=nodes,
             threads=threads,
         )
-        return cls(model, session)
+        backend = cls(model, session)
+        if TENSORRT in wanted:
+            backend._build()
+        return backend
 
     def clone(self) -> OnnxRuntimeBackend:
         """The same session with buffers of its own, for another thread."""
@@ -158,6 +169,7 @@ class OnnxRuntimeBackend:
             "backend": self.name,
             "onnxruntime": _onnxruntime().__version__,
             "providers": list(model.providers),
+            "provider_options": {name: dict(options) for name, options in model.provider_options.items()},
             "nodes": model.nodes,
             "threads": model.threads,
             "path": str(model.path),
@@ -174,6 +186,19 @@ class OnnxRuntimeBackend:
         self.session = None
         self.input = self.input[:0]
 
+    def _build(self) -> None:
+        """Run once, on zeros: TensorRT's provider builds its engine in the first run, which takes minutes that no strip should wait.
+
+        Raises:
+            DeviceError: It built none.
+        """
+        try:
+            self.run(1)
+        except ModelError as exc:
+            raise DeviceError(
+                f"{self.model.path}: {TENSORRT} built no engine", why=exc.why, fix="build it with `lineside build`, whose messages say more"
+            ) from exc
+
     def _buffer(self, rows: int) -> NDArray[Any]:
         spec = self.model.spec
         return np.zeros((rows, self._contract.input_channels, spec.height_px, spec.width_px), self.model.input_dtype)
@@ -189,22 +214,7 @@ def _runtime_errors() -> tuple[type[Exception], ...]:
     return tuple(kind for kind in vars(state).values() if isinstance(kind, type) and issubclass(kind, Exception))
 
 
-def _full_names(providers: Sequence[str]) -> list[str]:
-    """ONNX Runtime's names of `providers`. Raises: DeviceError."""
-    available = _onnxruntime().get_available_providers()
-    by_short_name = {name.removesuffix(_SUFFIX).lower(): name for name in available}
-    names = [by_short_name.get(provider.lower().removesuffix(_SUFFIX.lower())) for provider in providers]
-    for provider, name in zip(providers, names, strict=True):
-        if name is None:
-            raise DeviceError(
-                f"provider {provider!r} is not available",
-                why=f"the installed ONNX Runtime has {', '.join(by_short_name)}",
-                fix="use one of these, or install the ONNX Runtime that has it (onnxruntime-gpu for cuda and tensorrt)",
-            )
-    return [name for name in names if name is not None]
-
-
-def _open_session(path: Path, providers: list[str], threads: int) -> Any:
+def _open_session(path: Path, providers: Sequence[tuple[str, Mapping[str, Any]]], threads: int) -> Any:
     onnxruntime = _onnxruntime()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
@@ -213,12 +223,13 @@ def _open_session(path: Path, providers: list[str], threads: int) -> Any:
     options.add_session_config_entry(_RECORD_NODES, "1")
     failures: tuple[type[Exception], ...] = (*_runtime_errors(), RuntimeError, ValueError)  # the last two: from its Python part
     try:
-        return onnxruntime.InferenceSession(str(path), options, providers=providers, enable_fallback=0)
+        return onnxruntime.InferenceSession(str(path), options, providers=list(providers), enable_fallback=0)
     except failures as exc:
         state = onnxruntime.capi.onnxruntime_pybind11_state
-        if providers != [CPU] and not isinstance(exc, (state.InvalidProtobuf, state.InvalidGraph)):
+        names = [name for name, _ in providers]
+        if names != [CPU] and not isinstance(exc, (state.InvalidProtobuf, state.InvalidGraph)):
             raise DeviceError(
-                f"{path}: no session with {', '.join(providers)}",
+                f"{path}: no session with {', '.join(names)}",
                 why=_reason(exc),
                 fix="check driver and libraries of that provider: lineside doctor; or use --provider cpu",
             ) from exc
@@ -238,15 +249,9 @@ def _nodes_by_provider(session: Any) -> dict[str, int] | None:
     return nodes
 
 
-def _refuse_fallback(wanted: list[str], used: list[str], nodes: dict[str, int] | None, path: Path) -> None:
-    """Raises: DeviceError, when a provider that was asked for does not run. CPU takes what is left, which may be nothing."""
-    for provider in wanted:
-        if provider not in used or (provider != CPU and nodes is not None and provider not in nodes):
-            raise DeviceError(
-                f"{path}: {provider} was asked for and does not run",
-                why=f"the model would run on {', '.join(nodes or used)} alone",
-                fix="check driver and libraries of that provider: lineside doctor; or use --provider cpu",
-            )
+def _manifest_of_file(path: Path) -> ModelManifest | None:
+    """The same, before there is a session on the GPU: its options depend on the precision. Raises: ModelError."""
+    return _manifest(_open_session(path, [(CPU, {})], 1), path)
 
 
 def _manifest(session: Any, path: Path) -> ModelManifest | None:

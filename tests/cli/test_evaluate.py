@@ -115,6 +115,20 @@ def test_a_model_that_is_not_there_or_of_no_known_kind_is_refused(
     assert "(.pt) and ONNX files (.onnx)" in error
 
 
+def test_providers_are_for_onnx_files_alone(dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("best.pt", "strip.engine"):
+        (tmp_path / name).write_text("?")
+        assert main(["evaluate", str(tmp_path / name), str(dataset), "--provider", "cuda"]) == 2
+        assert "for ONNX files" in capsys.readouterr().err
+
+
+@needs_onnxruntime
+def test_a_provider_that_is_not_there_is_refused(dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["evaluate", str(MODEL), str(dataset), "--provider", "rocket"]) == 2
+    assert "'rocket' is not available" in capsys.readouterr().err
+    assert main(["evaluate", str(MODEL), str(dataset), "--provider", "cpu"]) == 0
+
+
 def test_the_folder_of_a_run_is_refused_with_the_checkpoint_in_it(
     dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

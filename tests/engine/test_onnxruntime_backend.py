@@ -11,6 +11,7 @@ import pytest
 from lineside import PRESETS, ConfigError, DeviceError, LinesideError, ModelError, StripSpec
 from lineside.engine import onnxruntime_backend
 from lineside.engine.cores import physical_cores
+from lineside.engine.device.driver import Driver
 from lineside.engine.onnxruntime_backend import OnnxRuntimeBackend
 from lineside.errors import MissingPackageError
 
@@ -99,10 +100,17 @@ class HalfSession:
         return self.providers
 
 
+@pytest.fixture
+def driver(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A driver that answers."""
+    monkeypatch.setattr(onnxruntime_backend, "ask_driver", lambda: Driver(cuda_version=(12, 6), gpus=()))
+
+
 CUDA = "CUDAExecutionProvider"
 CPU = "CPUExecutionProvider"
 
 
+@pytest.mark.usefixtures("driver")
 @pytest.mark.parametrize(
     ("asked", "used", "nodes"),
     [
@@ -121,6 +129,7 @@ def test_a_provider_that_does_not_run_is_an_error_and_no_fallback(
         OnnxRuntimeBackend.load(models / "production.onnx", providers=asked)
 
 
+@pytest.mark.usefixtures("driver")
 def test_a_provider_that_fails_while_it_starts_is_a_device_error(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: Any, **options: Any) -> None:
         assert options["enable_fallback"] == 0  # else ONNX Runtime prints and goes on with the CPU
