@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -9,29 +10,36 @@ import typer
 from rich.table import Table
 
 from lineside._optional import require
-from lineside.errors import ModelError
+from lineside.errors import DeviceError, MissingPackageError, ModelError
 from lineside.manifest import ModelManifest
 
 from ._console import ForceOption, JsonOption, check_json, emit, facts
+from ._engine import engine_tables, layers_table
 from ._executed import executed_table
 
 if TYPE_CHECKING:
     from lineside.export.describe import OnnxDescription
     from lineside.train.checkpoint import Checkpoint
 
+ENGINES = (".engine", ".plan")
+
 
 def show(
-    file: Annotated[Path, typer.Argument(help="A checkpoint (.pt) or an ONNX file, ours or anybody's.")],
+    file: Annotated[Path, typer.Argument(help="A checkpoint (.pt), an ONNX file, ours or anybody's, or an engine (.engine, .plan).")],
     json: JsonOption = None,
     force: ForceOption = False,
 ) -> None:
     """Say what a file is: shapes, precision, and where it comes from.
 
+    An engine is described by its sidecar, which needs no GPU; with one, its layers are read from the engine itself.
+
     Example: lineside show strip.onnx
+
+    Example: lineside show strip.engine
     """
     check_json(json, force=force)
     if not file.is_file():
-        raise ModelError(f"{file}: no such file", why="a checkpoint or an ONNX file was expected there", fix="check the path")
+        raise ModelError(f"{file}: no such file", why="a checkpoint, an ONNX file or an engine was expected there", fix="check the path")
     if file.suffix.lower() == ".pt":
         require("torch", extra="train")
         from lineside.train.checkpoint import load_checkpoint
@@ -43,12 +51,29 @@ def show(
 
         description = describe_onnx(file)
         emit(description.to_json(), *_onnx_tables(description), json=json)
+    elif file.suffix.lower() in ENGINES:
+        _show_engine(file, json)
     else:
         raise ModelError(
             f"{file}: a file of type {file.suffix or 'unknown'}",
-            why="this version shows checkpoints and ONNX files",
-            fix="name a .pt or .onnx file",
+            why="this version shows checkpoints, ONNX files and engines",
+            fix=f"name a .pt, .onnx, {' or '.join(ENGINES)} file",
         )
+
+
+def _show_engine(file: Path, json: str | None) -> None:
+    from lineside.engine.engine_layers import engine_layers
+    from lineside.engine.sidecar import EngineManifest
+
+    manifest = EngineManifest.read(file)
+    layers = manifest.layers
+    try:
+        layers = engine_layers(file, manifest)
+        source = "as the engine inspector says now"
+    except (DeviceError, MissingPackageError, ModelError) as exc:
+        source = f"as the engine inspector said when it was built ({exc.what})"
+    value = {**manifest.to_json(), "kind": "engine", "path": str(file), "layers": [asdict(layer) for layer in layers]}
+    emit({**value, "layers_from": source}, *engine_tables(file, manifest), layers_table(layers, source), json=json)
 
 
 def _checkpoint_table(file: Path, checkpoint: Checkpoint) -> Table:
