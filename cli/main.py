@@ -16,6 +16,7 @@ from lineside.errors import LinesideError
 
 from ._console import err
 from .audit import audit
+from .build import build
 from .calibrate import calibrate
 from .demo import demo
 from .doctor import doctor
@@ -58,7 +59,7 @@ def lineside(
     """From good strips of a production line to an engine that can be trusted on that line."""
 
 
-for command in (doctor, demo, synth, train, evaluate, export, infer, show, calibrate, audit, sensitivity, quantize):
+for command in (doctor, demo, synth, train, evaluate, export, infer, show, calibrate, audit, sensitivity, quantize, build):
     app.command()(command)
 
 
