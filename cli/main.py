@@ -23,6 +23,7 @@ from .doctor import doctor
 from .evaluate import evaluate
 from .export import export
 from .infer import infer
+from .qualify import qualify
 from .quantize import quantize
 from .sensitivity import sensitivity
 from .show import show
@@ -59,7 +60,7 @@ def lineside(
     """From good strips of a production line to an engine that can be trusted on that line."""
 
 
-for command in (doctor, demo, synth, train, evaluate, export, infer, show, calibrate, audit, sensitivity, quantize, build):
+for command in (doctor, demo, synth, train, evaluate, export, infer, show, calibrate, audit, sensitivity, quantize, build, qualify):
     app.command()(command)
 
 

@@ -49,6 +49,8 @@ class Criterion:
         strips: How many strips define it.
         more_strips: How many more of the same sort it would take until the interval lies on one side of the limit; 0: it does. None:
             the value is the limit, and no number would tell.
+        unchanged: Whether no strip of these changed in what it is made of. Then `more_strips` says how many it would take to be sure of a
+            rate of losses that has not been seen at all.
     """
 
     name: str
@@ -58,6 +60,7 @@ class Criterion:
     limit: float
     strips: int
     more_strips: int | None
+    unchanged: bool = False
 
     @property
     def passed(self) -> bool:
@@ -109,6 +112,11 @@ class GateDecision:
     def enough(self) -> bool:
         """Whether everything is defined and every interval lies on one side of its limit."""
         return not self.undefined and all(criterion.more_strips == 0 for criterion in self.criteria)
+
+    @property
+    def unsure(self) -> tuple[Criterion, ...]:
+        """The criteria that hold on these strips while some of them changed, and whose interval reaches over the limit."""
+        return tuple(one for one in self.criteria if one.passed and not one.unchanged and one.more_strips != 0)
 
     @property
     def reasons(self) -> tuple[str, ...]:
@@ -228,7 +236,7 @@ def _recall_fall(kind: str, pairs: Sequence[_Pair], seed: int) -> Criterion:
     unseen = exact_share(0, defects).high
     needed = math.ceil(math.log((1 - CONFIDENCE) / 2) / math.log1p(-RECALL_DOWN))  # (1 - limit) ** needed is the tail
     more = math.ceil((needed - defects) * len(pairs) / defects)
-    return replace(criterion, down=replace(criterion.down, low=-unseen, high=unseen), more_strips=max(0, more))
+    return replace(criterion, down=replace(criterion.down, low=-unseen, high=unseen), more_strips=max(0, more), unchanged=True)
 
 
 def _more_strips(down: Interval, limit: float, strips: int) -> int | None:

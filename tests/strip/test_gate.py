@@ -126,6 +126,8 @@ def test_few_strips_are_not_enough_even_when_nothing_changed() -> None:
     assert decision.passed
     assert not decision.enough
     spot = next(one for one in decision.criteria if one.name == "recall of spot")
+    assert spot.unchanged
+    assert decision.unsure == ()  # nothing changed: what is missing is the proof that nothing ever will
     # 736 defects without a loss leave less than 0.005 with 95 % (two sides): log(0.025) / log(0.995); 12 defects lie on 8 strips
     assert spot.more_strips == math.ceil((736 - 12) * 8 / 12)
     assert spot.down.high == pytest.approx(1 - 0.025 ** (1 / 12))
@@ -153,8 +155,10 @@ def test_the_strips_that_are_missing_make_the_interval_decide() -> None:
         candidate = [outcome(index, "spot", [0.9, 0.9, 0.4]) if index % every == 0 else reference[index] for index in range(count)]
         return reference, candidate
 
-    first = decide(*spots(400, 133), threshold=THRESHOLD).criteria[-1]
+    decision = decide(*spots(400, 133), threshold=THRESHOLD)
+    first = decision.criteria[-1]
     assert first.passed
+    assert first in decision.unsure
     assert first.more_strips
     more = decide(*spots(400 + first.more_strips, 133), threshold=THRESHOLD).criteria[-1]
     assert more.down.high == pytest.approx(more.limit, rel=0.25)
@@ -207,7 +211,7 @@ def test_json_says_what_was_decided_and_why() -> None:
     value = json.loads(json.dumps(decide(line(), line(lambda heat: heat / 2), threshold=THRESHOLD).to_json(), allow_nan=False))
     assert (value["passed"], value["enough"], value["threshold"], len(value["flips"])) == (False, True, 0.5, 16)
     assert value["reasons"][0] == "16 of 24 verdicts flip at 0.5"
-    assert {"name", "reference", "candidate", "down", "limit", "passed", "strips", "more_strips"} == set(value["criteria"][0])
+    assert {"name", "reference", "candidate", "down", "limit", "passed", "strips", "more_strips", "unchanged"} == set(value["criteria"][0])
 
 
 @pytest.mark.parametrize(

@@ -53,6 +53,7 @@ def heat(source: str) -> list[onnx.NodeProto]:
 def save(name: str, nodes: list[onnx.NodeProto], inputs: list[Any], outputs: list[Any], properties: dict[str, str]) -> None:
     """Write one model."""
     constants = [helper.make_tensor("white", TensorProto.FLOAT, [], [255.0]), helper.make_tensor("four", TensorProto.FLOAT, [], [4.0])]
+    constants.append(helper.make_tensor("half", TensorProto.FLOAT, [], [0.5]))
     used = {taken for node in nodes for taken in node.input}
     graph = helper.make_graph(nodes, name, inputs, outputs, [constant for constant in constants if constant.name in used])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8, producer_name="lineside tests")
@@ -119,6 +120,8 @@ if __name__ == "__main__":
     production("old_schema", properties={"lineside.schema": "0"})
     production("nan", last=[helper.make_node("Div", ["heat", "heat"], ["answer"])])
     production("loud", last=[helper.make_node("Mul", ["heat", "four"], ["answer"])])
+    production("dim", last=[helper.make_node("Mul", ["heat", "half"], ["answer"])])
+    production("other", properties={**manifest(), "lineside.weights_sha256": "2" * 64})
     raw("raw", TensorProto.UINT8)
     raw("raw_float", TensorProto.FLOAT)
     raw("lying", TensorProto.UINT8, score="ReduceMin")
