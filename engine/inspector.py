@@ -1,9 +1,9 @@
 """Inspect strips with a model, whatever runs it.
 
-    with Inspector.load("strip.onnx") as inspector:
+    with Inspector.load("strip.engine") as inspector:  # or strip.onnx
         result = inspector.inspect(strip)
 
-In:   a model file; strips (C, H, W) uint8 or float32 in 0..255, C = 3 or 4, any strides.
+In:   a model file, ONNX or a TensorRT engine; strips (C, H, W) uint8 or float32 in 0..255, C = 3 or 4, any strides.
 Out:  `Result` per strip. A model that answers NaN or anything outside [0, 1] is an error: NaN >= threshold is false, and
       the verdict on a bad part would be OK.
 One Inspector per thread; `clone()` makes another one on the same model.
@@ -13,11 +13,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
+from dataclasses import replace
+from itertools import cycle, islice
 from pathlib import Path
 from time import perf_counter_ns
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,13 +29,26 @@ from lineside.reader import check_form, check_range
 from lineside.spec import CHANNELS, FULL_SCALE, StripSpec
 from lineside.threshold import DEFAULT_THRESHOLD
 
-from .onnxruntime_backend import OnnxRuntimeBackend
+from .device.protocol import CudaBackend
+from .fallback import CANNOT_RUN, Fallback, fall_back
+from .golden import read_golden, refuse_other_answers
+from .open_backend import ONNX, Backend, OpenOptions, open_backend
 from .result import Result, Timing
+from .runner import RunOptions
+from .tensorrt_backend import TensorRtBackend
 
 ROUNDING = 1e-6
 """How far heat may lie outside [0, 1], and the graph's score from the heatmap's maximum: a few steps of a float32 below 1."""
 _WHITE = np.float32(FULL_SCALE)
 _NS_PER_MS = 1e6
+
+
+class _Prepared(NamedTuple):
+    """A batch in the input buffer: how many strips, nanoseconds of preparing them, and when the last was ready."""
+
+    count: int
+    pre_ns: int
+    ready_ns: int
 
 
 class Inspector:
@@ -44,9 +58,11 @@ class Inspector:
     what the runtime returns.
     """
 
-    def __init__(self, backend: OnnxRuntimeBackend, *, threshold: float) -> None:
+    def __init__(self, backend: Backend, *, threshold: float, fallback: Fallback | None = None) -> None:
         self._backend = backend
         self._threshold = checked_threshold(threshold)
+        self._fallback = fallback
+        self._name = f"{backend.name} (fallback)" if fallback else backend.name
         self._busy = threading.Lock()
         self._closed = False
 
@@ -59,34 +75,58 @@ class Inspector:
         threads: int | None = None,
         threshold: float | None = None,
         spec: StripSpec | None = None,
+        cuda_backend: CudaBackend = "auto",
+        device: int = 0,
+        fallback: str | Path | None = None,
+        debug: bool = False,
     ) -> Inspector:
-        """Load a model.
+        """Load a model. An engine inspects its golden strips before it is handed out.
 
         Args:
-            path: An ONNX file of `lineside export`, or any with the production contract when `spec` is given.
-            providers: Names as ONNX Runtime has them, or short ("cpu", "cuda"), in order of precedence; None: CPU. A provider that
-                cannot run is an error, never replaced by another.
-            threads: Threads of one run; None: one per physical core that the process may use.
+            path: An engine of `lineside build` (.engine, .plan), an ONNX file of `lineside export`, or any with the production contract
+                when `spec` is given.
+            providers: For ONNX files: names as ONNX Runtime has them, or short ("cpu", "cuda"), in order of precedence; None: CPU. A
+                provider that cannot run is an error, never replaced by another.
+            threads: For ONNX files: threads of one run; None: one per physical core that the process may use.
             threshold: NG at or above it; None: what the model carries.
             spec: The strips of a model that carries no metadata.
+            cuda_backend: For engines: "cuda-python" or "pycuda"; "auto": what is installed, cuda-python first.
+            device: For engines: the number of the GPU.
+            fallback: For engines: the ONNX file that inspects when the engine cannot. Results, `describe` and the log say so.
+            debug: For engines: fill the answers with NaN before every run, so that what is left unwritten is an error.
 
         Raises:
-            ModelError: Not a model that this version can run.
-            DeviceError: A provider is not available or does not run.
-            ConfigError: A threshold outside 0..1, or less than one thread.
-            MissingPackageError: ONNX Runtime is not installed.
+            ModelError: Not a model that this version can run, or an engine that was not built for this machine.
+            DeviceError: There is no usable GPU, or a provider is not available or does not run.
+            ConfigError: A threshold outside 0..1, less than one thread, or an option of the other kind of model.
+            MissingPackageError: What runs the model is not installed.
         """
         path = Path(path)
-        if path.suffix.lower() != ".onnx":
-            raise ModelError(
-                f"{path}: not an ONNX file",
-                why="this version of lineside inspects with ONNX files (.onnx)",
-                fix=f"export one: lineside export CHECKPOINT --out {path.with_suffix('.onnx').name}",
-            )
-        backend = OnnxRuntimeBackend.load(path, providers=providers, threads=threads, spec=spec)
-        if threshold is None:
-            threshold = backend.model.manifest.threshold if backend.model.manifest else DEFAULT_THRESHOLD
-        return cls(backend, threshold=threshold)
+        wanted = OpenOptions(
+            providers=providers, threads=threads, spec=spec, run=RunOptions(cuda_backend=cuda_backend, device=device, debug=debug)
+        )
+        if fallback is None or path.suffix.lower() == ONNX:
+            return cls._open(path, wanted, threshold)
+        onnx = Path(fallback)
+        try:
+            return cls._open(path, replace(wanted, providers=None, threads=None), threshold)
+        except CANNOT_RUN as exc:
+            instead = cls._open(onnx, replace(wanted, run=RunOptions()), threshold)
+            return cls(instead._backend, threshold=instead.threshold, fallback=fall_back(path, exc, onnx, instead.manifest))
+
+    @classmethod
+    def _open(cls, path: Path, options: OpenOptions, threshold: float | None) -> Inspector:
+        backend = open_backend(path, options)
+        try:
+            if threshold is None:
+                threshold = backend.model.manifest.threshold if backend.model.manifest else DEFAULT_THRESHOLD
+            inspector = cls(backend, threshold=threshold)
+            if isinstance(backend, TensorRtBackend) and backend.model.sidecar is not None:
+                refuse_other_answers(read_golden(path, backend.model.sidecar), inspector._heat_and_score, path=path)
+        except BaseException:
+            backend.close()
+            raise
+        return inspector
 
     @property
     def spec(self) -> StripSpec:
@@ -105,7 +145,8 @@ class Inspector:
 
     def describe(self) -> dict[str, Any]:
         """What is loaded and what really runs it, as JSON values."""
-        return {**self._backend.describe(), "threshold": self._threshold}
+        fallback = self._fallback.to_json() if self._fallback else None
+        return {**self._backend.describe(), "threshold": self._threshold, "fallback": fallback}
 
     def inspect(self, strip: NDArray[Any]) -> Result:
         """Inspect one strip.
@@ -120,23 +161,30 @@ class Inspector:
         """
         return self._run(iter((strip,)), 1)[0]
 
-    def inspect_many(self, strips: Iterable[NDArray[Any]], *, batch: int | None = None) -> Iterator[Result]:
-        """Inspect strips in their order, `batch` of them in one run; None: one, or the number that the model is fixed to.
+    def inspect_many(self, strips: Iterable[NDArray[Any]], *, batch: int | None = None, overlap: bool = False) -> Iterator[Result]:
+        """Inspect strips in their order, `batch` of them in one run; None: one, or the fewest that the model takes.
 
         Takes only as many strips as it needs for the next results. Raises what `inspect` raises, at the strip that is at fault.
+
+        Args:
+            strips: As `inspect` takes them.
+            batch: Strips of one run.
+            overlap: Prepare and copy one batch while the GPU works on the one before: with two clones, so twice the memory, and one
+                batch more is taken than is answered. Pays off where a GPU computes about as long as a strip takes to arrive on it.
 
         Raises:
             ConfigError: The model cannot take that many.
         """
-        fixed = self._backend.model.batch
-        rows = fixed or 1 if batch is None else batch
-        if rows < 1 or (fixed is not None and rows != fixed):
+        profiles = self._backend.model.profiles
+        smallest = 1 if profiles is None else profiles.smallest
+        rows = smallest if batch is None else batch
+        if rows < 1 or (profiles is not None and profiles.index_for(rows) is None):
             raise ConfigError(
                 f"batch of {rows}",
-                why=f"this model takes {fixed} strips at a time" if fixed else "a batch has one strip at least",
-                fix="leave the batch out" if fixed else "use 1 or more",
+                why="a batch has one strip at least" if profiles is None else f"this model takes {profiles} strips at a time",
+                fix="use 1 or more" if profiles is None else f"leave the batch out: it is {smallest} then",
             )
-        return self._batches(iter(strips), rows)
+        return self._overlapping(iter(strips), rows) if overlap else self._batches(iter(strips), rows)
 
     def heatmap(self, strip: NDArray[Any]) -> NDArray[np.float32]:
         """The heatmap of one strip, (H, W) float32 in [0, 1]. Raises what `inspect` raises."""
@@ -149,7 +197,7 @@ class Inspector:
             LinesideError: This one is closed.
         """
         self._refuse_closed()
-        return Inspector(self._backend.clone(), threshold=self._threshold)
+        return Inspector(self._backend.clone(), threshold=self._threshold, fallback=self._fallback)
 
     def close(self) -> None:
         """Let go of the model and the buffers.
@@ -175,32 +223,59 @@ class Inspector:
         while results := self._run(strips, rows):
             yield from results
 
+    def _overlapping(self, strips: Iterator[NDArray[Any]], rows: int) -> Iterator[Result]:
+        with self.clone() as first, self.clone() as second:
+            running: tuple[Inspector, _Prepared] | None = None
+            for lane in cycle((first, second)):
+                prepared = lane._prepare(strips, rows)
+                if prepared.count:
+                    lane._backend.start(prepared.count)
+                if running is not None:
+                    before, batch = running
+                    yield from before._judge(batch, *before._backend.finish(batch.count))
+                if not prepared.count:
+                    return
+                running = lane, prepared
+
     def _run(self, strips: Iterator[NDArray[Any]], rows: int) -> list[Result]:
         """Inspect the next `rows` strips, fewer at the end: the hot path."""
         self._take()
         try:
             self._refuse_closed()
-            self._backend.reserve(rows)
-            pre_ns = count = 0
-            for strip in islice(strips, rows):
-                started = perf_counter_ns()
-                self._fill(self._backend.input[count], strip)
-                pre_ns += perf_counter_ns() - started
-                count += 1
-            if not count:
-                return []
-            filled = perf_counter_ns()
-            heatmaps, scores = self._backend.run(count)
-            ran = perf_counter_ns()
-            judged = [_checked_score(heatmaps[row], None if scores is None else scores[row]) for row in range(count)]
-            share = _NS_PER_MS * count
-            timing = Timing(pre_ms=pre_ns / share, inference_ms=(ran - filled) / share, post_ms=(perf_counter_ns() - ran) / share)
-            return [
-                Result(heatmap=heatmaps[row], score=score, threshold=self._threshold, timing=timing, backend=self._backend.name)
-                for row, score in enumerate(judged)
-            ]
+            prepared = self._prepare(strips, rows)
+            return self._judge(prepared, *self._backend.run(prepared.count)) if prepared.count else []
         finally:
             self._busy.release()
+
+    def _prepare(self, strips: Iterator[NDArray[Any]], rows: int) -> _Prepared:
+        """Write the next `rows` strips into the input buffer."""
+        self._backend.reserve(rows)
+        pre_ns = count = 0
+        for strip in islice(strips, rows):
+            started = perf_counter_ns()
+            self._fill(self._backend.input[count], strip)
+            pre_ns += perf_counter_ns() - started
+            count += 1
+        return _Prepared(count, pre_ns, perf_counter_ns())
+
+    def _judge(self, prepared: _Prepared, heatmaps: NDArray[np.float32], scores: NDArray[np.float32] | None) -> list[Result]:
+        """Check the answers and make results of them."""
+        ran = perf_counter_ns()
+        judged = [_checked_score(heatmaps[row], None if scores is None else scores[row]) for row in range(prepared.count)]
+        share = _NS_PER_MS * prepared.count
+        timing = Timing(
+            pre_ms=prepared.pre_ns / share,
+            inference_ms=(ran - prepared.ready_ns) / share,
+            post_ms=(perf_counter_ns() - ran) / share,
+        )
+        return [
+            Result(heatmap=heatmaps[row], score=score, threshold=self._threshold, timing=timing, backend=self._name)
+            for row, score in enumerate(judged)
+        ]
+
+    def _heat_and_score(self, strip: NDArray[Any]) -> tuple[NDArray[np.float32], float]:
+        result = self.inspect(strip)
+        return result.heatmap, result.score
 
     def _fill(self, row: NDArray[Any], strip: NDArray[Any]) -> None:
         """Write a strip into one row (C, H, W) of the input buffer, as the model takes it.

@@ -25,6 +25,7 @@ from .contract import CONTRACTS, Tensor, check_graph
 from .cores import physical_cores
 from .device.driver import ask_driver
 from .onnxruntime_providers import CPU, ON_A_GPU, TENSORRT, full_names, refuse_fallback, short_name, with_options
+from .profiles import BatchProfiles, Profile
 
 _NUMPY_NAMES = {"float": "float32", "double": "float64"}  # where ONNX Runtime calls a type otherwise
 _ERRORS_ONLY = 3  # log level: what matters reaches the caller as an exception
@@ -59,6 +60,11 @@ class OnnxModel:
     provider_options: Mapping[str, Mapping[str, Any]]
     nodes: dict[str, int] | None
     threads: int
+
+    @property
+    def profiles(self) -> BatchProfiles | None:
+        """How many strips go in at once; None when any number does."""
+        return None if self.batch is None else BatchProfiles((Profile(min=self.batch, opt=self.batch, max=self.batch),))
 
 
 class OnnxRuntimeBackend:
@@ -161,6 +167,13 @@ class OnnxRuntimeBackend:
                 fix="export the model again",
             )
         return heatmaps[:rows, 0], scores[0][:rows] if scores else None
+
+    def start(self, rows: int) -> None:
+        """Nothing: ONNX Runtime runs and waits in one call, which is `finish`."""
+
+    def finish(self, rows: int) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+        """What `run` does."""
+        return self.run(rows)
 
     def describe(self) -> dict[str, Any]:
         """What is loaded and what really runs, as JSON values."""

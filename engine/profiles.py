@@ -62,6 +62,15 @@ class BatchProfiles:
         """The most strips that go in at once."""
         return max(profile.max for profile in self.profiles)
 
+    @property
+    def smallest(self) -> int:
+        """The fewest strips that go in at once."""
+        return min(profile.min for profile in self.profiles)
+
+    def padded(self, rows: int) -> int:
+        """The smallest batch that holds `rows` strips; `rows` itself when none does."""
+        return min((max(rows, profile.min) for profile in self.profiles if rows <= profile.max), default=rows)
+
     def index_for(self, rows: int) -> int | None:
         """The profile for a batch of `rows`: the one that holds it and is fastest nearest to it; None when none holds it."""
         holding = [index for index, profile in enumerate(self.profiles) if profile.min <= rows <= profile.max]

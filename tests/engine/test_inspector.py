@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from lineside import ConfigError, Inspector, LinesideError, ModelError, StripError, StripSpec
+from lineside import ConfigError, DeviceError, Inspector, LinesideError, ModelError, StripError, StripSpec
 from lineside.engine.result import Verdict
 
 HeatOf = Callable[[NDArray[Any]], NDArray[np.float32]]
@@ -172,13 +172,16 @@ def test_a_threshold_outside_0_to_1_is_refused(models: Path, threshold: float) -
         Inspector.load(models / "production.onnx", threshold=threshold)
 
 
+@pytest.mark.parametrize("overlap", [False, True])
 @pytest.mark.parametrize("batch", [None, 1, 2, 5, 16])
 @pytest.mark.parametrize("form", FORMS)
-def test_every_batch_gives_what_single_strips_give(models: Path, strip: NDArray[np.uint8], form: str, batch: int | None) -> None:
+def test_every_batch_gives_what_single_strips_give(
+    models: Path, strip: NDArray[np.uint8], form: str, batch: int | None, overlap: bool
+) -> None:
     strips = varied(strip, 5)
     with Inspector.load(models / f"{form}.onnx") as inspector:
         singly = [inspector.inspect(one) for one in strips]
-        together = list(inspector.inspect_many(iter(strips), batch=batch))
+        together = list(inspector.inspect_many(iter(strips), batch=batch, overlap=overlap))
     assert len(together) == len(strips)
     for one, many in zip(singly, together, strict=True):
         assert np.array_equal(one.heatmap, many.heatmap)
@@ -306,10 +309,57 @@ def test_describe_says_what_really_runs(models: Path, small: StripSpec) -> None:
     assert facts["path"].endswith("production.onnx")
 
 
-@pytest.mark.parametrize("name", ["strip.engine", "strip.plan", "best.pt", "strip.txt"])
-def test_this_version_says_that_it_inspects_onnx_files(tmp_path: Path, name: str) -> None:
-    with pytest.raises(ModelError, match=r"\.onnx"):
+@pytest.mark.parametrize("name", ["best.pt", "strip.txt"])
+def test_other_files_than_onnx_and_engines_are_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ModelError, match=r"\.onnx\) and TensorRT engines"):
         Inspector.load(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["strip.engine", "strip.plan", "STRIP.ENGINE"])
+def test_an_engine_without_a_driver_is_a_device_error_before_anything_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr("lineside.engine.device.driver.LIBRARY", "libcuda.so.of.no.machine")
+    (tmp_path / name).write_bytes(b"not even an engine")
+    with pytest.raises(DeviceError, match="no NVIDIA driver"):
+        Inspector.load(tmp_path / name)
+
+
+def test_an_engine_that_is_not_there_is_a_model_error(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="no such file"):
+        Inspector.load(tmp_path / "strip.engine")
+
+
+def test_options_of_engines_are_refused_for_onnx_files_and_the_other_way_round(models: Path, tmp_path: Path) -> None:
+    for options in ({"cuda_backend": "pycuda"}, {"device": 1}, {"debug": True}):
+        with pytest.raises(ConfigError, match="other kind of model"):
+            Inspector.load(models / "production.onnx", **options)
+    for options in ({"providers": ["cpu"]}, {"threads": 2}):
+        with pytest.raises(ConfigError, match="other kind of model"):
+            Inspector.load(tmp_path / "strip.engine", **options)
+
+
+def test_a_fallback_inspects_in_place_of_an_engine_and_says_so_everywhere(
+    models: Path, tmp_path: Path, strip: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("lineside.engine.device.driver.LIBRARY", "libcuda.so.of.no.machine")
+    engine = tmp_path / "strip.engine"
+    engine.write_bytes(b"of another machine")
+    with Inspector.load(engine, fallback=models / "production.onnx", threads=1) as inspector:
+        result = inspector.inspect(strip)
+        with inspector.clone() as clone:
+            assert clone.inspect(strip).backend == "onnxruntime-cpu (fallback)"
+    assert result.backend == "onnxruntime-cpu (fallback)"
+    assert inspector.describe()["fallback"] == {
+        "engine": str(engine),
+        "why": "no NVIDIA driver on this machine (libcuda.so.of.no.machine is not there)",
+    }
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert "in place of" in caplog.text
+
+
+def test_without_a_fallback_none_is_named(inspector: Inspector) -> None:
+    assert inspector.describe()["fallback"] is None
 
 
 @pytest.mark.parametrize("kind", [np.uint8, np.float32])
