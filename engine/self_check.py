@@ -239,7 +239,9 @@ def _alike(asked: _Asked) -> str | None:
     """The answer has to do with the strip: nearer to the reference's than the reference's answers to two strips are to each other."""
     truth = asked.truth(asked.probes.planted)
     apart, scale = _mean_apart(asked.answer, truth), _mean_apart(asked.truth(asked.probes.other), truth)
-    if apart > max(scale, SAME):
+    if scale < SAME:
+        raise _NotApplicableError(f"the reference hardly tells two strips apart: its answers differ by {scale:.2g} on average")
+    if apart > scale:
         return f"the heatmap is {apart:.2g} from the reference's on average; those of two different strips are {scale:.2g} apart"
     return None
 

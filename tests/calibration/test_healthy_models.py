@@ -1,0 +1,74 @@
+"""No false alarm: fifty healthy models, ten networks in five forms each, pass every check for wrong answers without an error."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lineside.calibration.float_model import FloatModel
+from lineside.calibration.half import half
+from lineside.calibration.quantize import QuantizeOptions, Target, quantized
+from lineside.calibration.table import RangesTable
+from lineside.engine.inspector import Inspector
+from lineside.engine.probes import Probes
+from lineside.engine.self_check import self_checks
+from lineside.spec import StripSpec
+
+onnx = pytest.importorskip("onnx", reason="models are ONNX files")
+pytest.importorskip("onnxruntime", reason="it runs them")
+torch = pytest.importorskip("torch", reason="PyTorch makes the networks")
+
+SPEC = StripSpec.of_size(96, 64, tile_px=32)
+SEEDS = range(10)
+TARGETS: tuple[Target, ...] = ("tensorrt", "onnxruntime")
+
+
+def random_network(seed: int) -> Any:
+    """Activations of all values, and heat of all values."""
+    from lineside.train.unet import UNet
+
+    torch.manual_seed(seed)
+    network = UNet(2)
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.weight.data.uniform_(0.5, 1.5)
+            module.bias.data.normal_(0, 0.3)
+    network.train()
+    for _ in range(5):
+        network(torch.rand(4, 3, 32, 32))
+    network.logits.weight.data *= 4
+    return network.eval()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", SEEDS)
+def test_healthy_models_pass_every_check(
+    seed: int, write_model: Callable[..., Path], ranges_of: Callable[..., RangesTable], tmp_path: Path
+) -> None:
+    network, rng = random_network(seed), np.random.default_rng(seed)
+    reference = write_model(tmp_path / "reference.onnx", network=network, spec=SPEC)
+    model = onnx.load(str(reference))
+    table = ranges_of(FloatModel.read(reference).network, SPEC)
+    healthy = {
+        "unrolled": write_model(tmp_path / "unrolled.onnx", network=network, spec=SPEC, tiling="unrolled"),
+        "raw": write_model(tmp_path / "raw.onnx", network=network, spec=SPEC, io="raw"),
+    }
+    made = {"fp16": half(model, path=reference)}
+    made |= {f"int8-{target}": quantized(model, table, QuantizeOptions(target=target), path=reference) for target in TARGETS}
+    for name, one in made.items():
+        healthy[name] = tmp_path / f"{name}.onnx"
+        onnx.save(one, str(healthy[name]))
+    assert len(SEEDS) * len(healthy) == 50
+
+    pattern = rng.uniform(60, 200, (SPEC.height_px // 4, SPEC.width_px // 4)).repeat(4, axis=0).repeat(4, axis=1)
+    probes = Probes.of(np.clip(pattern + rng.normal(0, 1.5, (4, *pattern.shape)), 0, 255).astype(np.float32))
+    with Inspector.load(reference, threads=1) as trusted:
+        for name, path in healthy.items():
+            with Inspector.load(path, threads=1) as candidate:
+                found = self_checks(trusted, candidate, probes, batches=(2, 3))
+            assert sum(check.passed is True for check in found) >= len(found) - 1
+            assert [(name, check.name, check.detail) for check in found if check.passed is False] == []
