@@ -63,15 +63,15 @@ def show(
 
 def _show_engine(file: Path, json: str | None) -> None:
     from lineside.engine.engine_layers import engine_layers
+    from lineside.engine.refusals import read_plan
     from lineside.engine.sidecar import EngineManifest
 
     manifest = EngineManifest.read(file)
-    layers = manifest.layers
+    plan, _ = read_plan(file, manifest)
     try:
-        layers = engine_layers(file, manifest)
-        source = "as the engine inspector says now"
-    except (DeviceError, MissingPackageError, ModelError) as exc:
-        source = f"as the engine inspector said when it was built ({exc.what})"
+        layers, source = engine_layers(file, plan, manifest), "as the engine inspector says now"
+    except (DeviceError, MissingPackageError, ModelError) as exc:  # this machine cannot ask it; the sidecar has kept the answer
+        layers, source = manifest.layers, f"as the engine inspector said when it was built ({exc.what})"
     value = {**manifest.to_json(), "kind": "engine", "path": str(file), "layers": [asdict(layer) for layer in layers]}
     emit({**value, "layers_from": source}, *engine_tables(file, manifest), layers_table(layers, source), json=json)
 

@@ -2,50 +2,48 @@
 
 In:   an engine with its sidecar.
 Out:  `LayerPrecision` per layer, as the engine inspector says now.
-What would make TensorRT fail is refused before: another file, another version, another GPU.
+What would make TensorRT fail is refused before (`refusals`).
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from lineside.errors import DeviceError, ModelError
-from lineside.manifest import sha256_of_file
+from lineside.errors import ModelError
 
+from ._trt import installed, tensorrt
 from ._trt import logger as new_logger
-from ._trt import tensorrt
+from .device import driver
 from .device.choose import open_device
 from .precision_report import layer_precisions
+from .refusals import refuse_old_driver, refuse_other_gpu, refuse_other_tensorrt
 from .sidecar import EngineManifest, LayerPrecision
 
 
-def engine_layers(path: Path, manifest: EngineManifest) -> tuple[LayerPrecision, ...]:
-    """The layers of the engine at `path`.
+def engine_layers(path: Path, plan: bytes, manifest: EngineManifest) -> tuple[LayerPrecision, ...]:
+    """The layers of the engine `plan`, which was read from `path`.
 
     Raises:
-        DeviceError: There is no GPU, or another one or another TensorRT than it was built for.
+        DeviceError: There is no usable GPU.
         MissingPackageError: TensorRT or a CUDA package is not installed.
-        ModelError: It is not the engine of this sidecar, or cannot be loaded.
+        ModelError: It was built for another GPU or by another TensorRT, or cannot be loaded.
     """
+    refuse_old_driver(driver.ask_driver(), installed())
     trt = tensorrt()
-    if trt.__version__ != manifest.tensorrt:
-        raise DeviceError(f"TensorRT here is {trt.__version__}", why=f"it was built by {manifest.tensorrt}", fix=manifest.rebuild(path))
-    if sha256_of_file(path) != manifest.plan_sha256:
-        raise ModelError(f"{path}: not the engine of its sidecar", why="its sha256 is another", fix=manifest.rebuild(path))
+    refuse_other_tensorrt(path, manifest, trt)
     device = open_device()
-    with device.current():
-        if not manifest.fits(device.gpu.compute_capability):
-            raise DeviceError(f"the GPU here is {device.gpu.name}", why=f"it was built for {manifest.gpu}", fix=manifest.rebuild(path))
-        logger = new_logger(trt)
-        runtime = trt.Runtime(logger)
-        if manifest.version_compatible:
-            runtime.engine_host_code_allowed = True  # it carries its lean runtime; the sha256 says that it is the one we built
-        engine = runtime.deserialize_cuda_engine(path.read_bytes())
-        inspector = None if engine is None else engine.create_engine_inspector()
-        if inspector is None:
-            raise ModelError(f"{path}: TensorRT cannot load it", why=logger.errors() or "it says nothing", fix=manifest.rebuild(path))
-        report = inspector.get_engine_information(trt.LayerInformationFormat.JSON)
-        del inspector, engine, runtime  # in this order, before the device is closed
-    device.close()
-    known = frozenset(name for layer in manifest.layers for name in layer.onnx)
-    return layer_precisions(report, known)
+    try:
+        refuse_other_gpu(path, manifest, device.gpu)
+        with device.current():
+            logger = new_logger(trt)
+            runtime = trt.Runtime(logger)
+            runtime.engine_host_code_allowed = manifest.version_compatible  # its own lean runtime, which the sidecar's sha256 covers
+            engine = runtime.deserialize_cuda_engine(plan)
+            inspector = None if engine is None else engine.create_engine_inspector()
+            if inspector is None:
+                raise ModelError(f"{path}: TensorRT cannot load it", why=logger.errors() or "it says nothing", fix=manifest.rebuild(path))
+            report = inspector.get_engine_information(trt.LayerInformationFormat.JSON)
+            del inspector, engine, runtime  # in this order, and before the device is closed
+    finally:
+        device.close()
+    return layer_precisions(report, frozenset(name for layer in manifest.layers for name in layer.onnx))
