@@ -91,7 +91,7 @@ def _checks(found: Qualification) -> Table:
 
 
 def _answer(found: Qualification) -> Table:
-    rows = [("answer", found.answer)]
+    rows: list[tuple[str, str]] = [("answer", found.answer)]
     rows += [("against it", text) for text in found.failures]
     rows += [("not known", text) for text in found.missing]
     rows += [("difference", f"{found.max_difference:.4g} at most, {found.mean_difference:.3g} on average")]

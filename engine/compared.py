@@ -160,7 +160,7 @@ def _read(path: Path, pair: dict[str, Any], samples: Sequence[Sample]) -> dict[P
     found = {}
     for value in values[1:]:
         sample = by_path.get(value["path"]) if value else None
-        if sample is not None and value["bytes"] == sample.path.stat().st_size:
+        if value and sample is not None and value["bytes"] == sample.path.stat().st_size:
             found[sample.path] = _compared(value, sample)
     return found
 

@@ -103,7 +103,8 @@ class _Asked:
 
     def ask(self, strip: NDArray[Any]) -> Heatmap:
         """The candidate's answer, asked now."""
-        return self.candidate.heatmap(strip).copy()
+        answer: Heatmap = self.candidate.heatmap(strip).copy()
+        return answer
 
     @property
     def answer(self) -> Heatmap:
