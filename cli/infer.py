@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 from rich.table import Table
@@ -11,17 +11,22 @@ from rich.table import Table
 from ._console import ForceOption, JsonOption, ProviderOption, bar, check_json, emit, facts
 
 if TYPE_CHECKING:
+    from lineside.engine.device.protocol import CudaBackend
     from lineside.engine.folder import Summary
 
 
 def infer(
-    model: Annotated[Path, typer.Argument(help="ONNX file from `lineside export`.")],
+    model: Annotated[Path, typer.Argument(help="ONNX file from `lineside export`, or engine from `lineside build`.")],
     paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Strips, or folders of strips with all their subfolders.")],
     out: Annotated[Path, typer.Option(help="Folder for heatmaps, pictures, results.csv and results.json.")],
     threshold: Annotated[float | None, typer.Option(help="NG at or above this score; the model's own unless said.")] = None,
     pictures: Annotated[bool, typer.Option("--pictures/--no-pictures", help="The seven-panel picture of every strip.")] = True,
     provider: ProviderOption = None,
     threads: Annotated[int | None, typer.Option(help="Threads of one run; every physical core unless said.")] = None,
+    cuda_backend: Annotated[
+        str, typer.Option(help="What works the GPU for an engine: cuda-python, pycuda, or auto for the one that is installed.")
+    ] = "auto",
+    fallback: Annotated[Path | None, typer.Option(help="ONNX file that inspects when the engine cannot; the results say so.")] = None,
     json: JsonOption = None,
     force: ForceOption = False,
 ) -> None:
@@ -32,6 +37,8 @@ def infer(
     Example: lineside infer strip.onnx data/test --out results
 
     Example: lineside infer strip.onnx today/0001.tif --out results --threshold 0.8 --no-pictures
+
+    Example: lineside infer strip.engine data/test --out results --fallback strip.onnx
     """
     from lineside.engine.folder import FolderOptions, inspect_files
     from lineside.engine.inspector import Inspector
@@ -39,7 +46,10 @@ def infer(
 
     check_json(json, force=force)
     sources = find_sources(paths, out=out)
-    with Inspector.load(model, providers=provider, threads=threads, threshold=threshold) as inspector:
+    worker = cast("CudaBackend", cuda_backend)  # another name is refused with the list of these
+    with Inspector.load(
+        model, providers=provider, threads=threads, threshold=threshold, cuda_backend=worker, fallback=fallback
+    ) as inspector:
         summary = inspect_files(inspector, sources, FolderOptions(out=out, pictures=pictures, force=force), bar)
     emit(summary.to_json(), _verdicts(summary), _work(summary), json=json)
     summary.refuse_failures()
@@ -56,15 +66,13 @@ def _verdicts(summary: Summary) -> Table:
 
 def _work(summary: Summary) -> Table:
     model = summary.model
-    return facts(
-        "Work",
-        [
-            ("model", model["path"]),
-            ("threshold", f"{model['threshold']:.6g}"),
-            (
-                "ran on",
-                f"{', '.join(model['nodes'] or model['providers'])}, {model['threads']} threads, ONNX Runtime {model['onnxruntime']}",
-            ),
-            ("results", summary.out / "results.csv"),
-        ],
-    )
+    rows: list[tuple[str, object]] = [("model", model["path"]), ("threshold", f"{model['threshold']:.6g}"), ("ran on", _ran_on(model))]
+    if model["fallback"]:
+        rows.append(("in place of", f"{model['fallback']['engine']}: {model['fallback']['why']}"))
+    return facts("Work", [*rows, ("results", summary.out / "results.csv")])
+
+
+def _ran_on(model: dict[str, Any]) -> str:
+    if model["backend"] == "tensorrt":
+        return f"{model['gpu']}, TensorRT {model['tensorrt']}, {model['cuda_backend']}, CUDA graph {'on' if model['graph'] else 'off'}"
+    return f"{', '.join(model['nodes'] or model['providers'])}, {model['threads']} threads, ONNX Runtime {model['onnxruntime']}"

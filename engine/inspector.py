@@ -46,7 +46,7 @@ _NS_PER_MS = 1e6
 class _Prepared(NamedTuple):
     """A batch in the input buffer: how many strips, nanoseconds of preparing them, and when the last was ready."""
 
-    count: int
+    rows: int
     pre_ns: int
     ready_ns: int
 
@@ -228,12 +228,12 @@ class Inspector:
             running: tuple[Inspector, _Prepared] | None = None
             for lane in cycle((first, second)):
                 prepared = lane._prepare(strips, rows)
-                if prepared.count:
-                    lane._backend.start(prepared.count)
+                if prepared.rows:
+                    lane._backend.start(prepared.rows)
                 if running is not None:
                     before, batch = running
-                    yield from before._judge(batch, *before._backend.finish(batch.count))
-                if not prepared.count:
+                    yield from before._judge(batch, *before._backend.finish(batch.rows))
+                if not prepared.rows:
                     return
                 running = lane, prepared
 
@@ -243,7 +243,7 @@ class Inspector:
         try:
             self._refuse_closed()
             prepared = self._prepare(strips, rows)
-            return self._judge(prepared, *self._backend.run(prepared.count)) if prepared.count else []
+            return self._judge(prepared, *self._backend.run(prepared.rows)) if prepared.rows else []
         finally:
             self._busy.release()
 
@@ -261,8 +261,8 @@ class Inspector:
     def _judge(self, prepared: _Prepared, heatmaps: NDArray[np.float32], scores: NDArray[np.float32] | None) -> list[Result]:
         """Check the answers and make results of them."""
         ran = perf_counter_ns()
-        judged = [_checked_score(heatmaps[row], None if scores is None else scores[row]) for row in range(prepared.count)]
-        share = _NS_PER_MS * prepared.count
+        judged = [_checked_score(heatmaps[row], None if scores is None else scores[row]) for row in range(prepared.rows)]
+        share = _NS_PER_MS * prepared.rows
         timing = Timing(
             pre_ms=prepared.pre_ns / share,
             inference_ms=(ran - prepared.ready_ns) / share,

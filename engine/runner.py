@@ -24,6 +24,7 @@ from lineside.errors import ConfigError, DeviceError, ModelError
 from lineside.spec import StripSpec
 
 from .contract import Contract
+from .device.choose import check_choice
 from .device.protocol import CudaBackend, DeviceMemory, Event, Graph, HostMemory, Stream
 from .device.status import log
 from .loaded_engine import LoadedEngine
@@ -52,8 +53,7 @@ class RunOptions:
     debug: bool = False
 
     def __post_init__(self) -> None:
-        if self.device < 0:
-            raise ConfigError(f"GPU {self.device}", why="they are numbered from 0 on", fix="use one that nvidia-smi lists")
+        check_choice(self.cuda_backend, self.device)
 
 
 @dataclass(frozen=True, kw_only=True)

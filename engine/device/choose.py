@@ -27,14 +27,19 @@ def open_device(backend: CudaBackend = "auto", ordinal: int = 0) -> Device:
         MissingPackageError: The package is not installed; with "auto": neither is.
         ConfigError: No such backend, or a negative number.
     """
-    if backend not in get_args(CudaBackend):
-        raise ConfigError(f"CUDA backend {backend!r}", why="unknown", fix=f"use {', '.join(get_args(CudaBackend))}")
-    if ordinal < 0:
-        raise ConfigError(f"GPU {ordinal}", why="they are numbered from 0 on", fix="leave the device out, or use one that nvidia-smi lists")
+    check_choice(backend, ordinal)
     answer = driver.ask_driver()
     if backend == "auto":
         backend = _installed()
     return cuda_python.CudaPythonDevice(answer, ordinal) if backend == cuda_python.NAME else pycuda.PyCudaDevice(answer, ordinal)
+
+
+def check_choice(backend: CudaBackend, ordinal: int) -> None:
+    """Raises: ConfigError, when there can be no such backend or no such GPU on any machine."""
+    if backend not in get_args(CudaBackend):
+        raise ConfigError(f"CUDA backend {backend!r}", why="unknown", fix=f"use {', '.join(get_args(CudaBackend))}")
+    if ordinal < 0:
+        raise ConfigError(f"GPU {ordinal}", why="they are numbered from 0 on", fix="leave the device out, or use one that nvidia-smi lists")
 
 
 def _installed() -> CudaBackend:
