@@ -34,7 +34,7 @@ def build(
     ] = None,
     optimization_level: Annotated[int, typer.Option(help="0 (built fast) to 5 (runs fast).")] = 3,
     version_compatible: Annotated[
-        bool, typer.Option("--version-compatible", help="Runs on newer TensorRT of the same major, and on the lean runtime.")
+        bool, typer.Option("--version-compatible", help="Runs on newer versions of TensorRT and on the lean runtime.")
     ] = False,
     hardware_compatibility: Annotated[
         bool, typer.Option("--hardware-compatibility", help="Runs on every GPU from Ampere on, more slowly.")

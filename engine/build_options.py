@@ -23,7 +23,7 @@ class BuildOptions:
         workspace_mib: Bounds the scratch memory of one layer, not the engine's; None: three quarters of the free device memory.
         timing_cache: A file of measured tactics, read before and written after; of one GPU and one TensorRT.
         optimization_level: 0 (built fast) to 5 (runs fast).
-        version_compatible: Newer TensorRT of the same major, and the lean runtime, can run the engine.
+        version_compatible: Newer versions of TensorRT, and the lean runtime, can run the engine.
         hardware_compatible: Every GPU from Ampere on can run the engine, more slowly.
         device: The GPU to build on and for, in CUDA's order.
         time_limit_s: The build is ended after that long; None: never.

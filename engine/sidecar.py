@@ -7,7 +7,7 @@ Out:  an `EngineManifest`, schema 1. It tells all that `load` checks before Tens
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import Field, asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -71,7 +71,7 @@ class EngineManifest:
         options: `BuildOptions` as JSON values.
         build_seconds: How long TensorRT built.
         built_at: When, in UTC (ISO 8601).
-        version_compatible: Newer TensorRT of the same major, and the lean runtime, can run it.
+        version_compatible: Newer versions of TensorRT, and the lean runtime, can run it.
         hardware_compatible: Every GPU from Ampere on can run it.
         device_memory_bytes: Activations of one execution context.
         layers: Precision of every layer that the engine inspector names.
@@ -215,7 +215,7 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "Mapping[str, Any] | None": (dict, type(None)),
 }
 """What JSON holds for a field of each type."""
-_READ = {
+_READ: dict[str, Callable[[Any, Path], Any]] = {
     "model": _model,
     "profiles": lambda value, path: BatchProfiles.parse(value),
     "compute_capability": _version,
