@@ -71,7 +71,7 @@ def refuse_other_gpu(path: Path, manifest: EngineManifest, gpu: Gpu) -> None:
             fix=f"build it here: {manifest.rebuild(path)}",
         )
     if gpu.name != manifest.gpu:
-        log.warning("%s was built on a %s and runs on a %s: right, but perhaps slower than one built here", path, manifest.gpu, gpu.name)
+        log.warning("%s was built on %s and runs on %s: right, but perhaps slower than one built here", path, manifest.gpu, gpu.name)
 
 
 def refuse_other_tensorrt(path: Path, manifest: EngineManifest, trt: ModuleType) -> None:
