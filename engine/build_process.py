@@ -7,6 +7,7 @@ However this ends, the child has ended too.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import queue
 import signal
@@ -68,7 +69,9 @@ def _hear(child: subprocess.Popen[str], job: Job, time_limit_s: float | None, li
     try:
         child.stdin.write(job.to_line())
         child.stdin.flush()  # and it stays open: when it closes, the child takes it that its parent is gone
-    except BrokenPipeError:
+    except BrokenPipeError:  # it ended before it read; what it said on stderr tells why
+        with contextlib.suppress(BrokenPipeError):
+            child.stdin.close()
         child.wait()
         return None
     while True:

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -145,8 +146,10 @@ def test_a_bug_in_the_child_keeps_its_traceback(child: Speak) -> None:
 
 def test_a_child_that_never_reads_its_job_is_no_hang(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(build_process, "COMMAND", (sys.executable, "-c", "import sys; sys.exit(7)"))
-    with pytest.raises(RuntimeError, match="exit code 7"):
-        run_child(JOB, time_limit_s=None, listener=SILENT)
+    longer_than_a_pipe_holds = replace(JOB, convolutions=("convolution",) * 100_000)
+    for job in (JOB, longer_than_a_pipe_holds):
+        with pytest.raises(RuntimeError, match="exit code 7"):
+            run_child(job, time_limit_s=None, listener=SILENT)
 
 
 def alive(pid: int) -> bool:
