@@ -6,12 +6,15 @@ import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from lineside import DeviceError
+from lineside.cli import _build_progress
 from lineside.cli.main import main
 from lineside.engine import build as build_module
 from lineside.engine.device import driver
@@ -150,6 +153,33 @@ def test_the_options_reach_the_build(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert json.loads(printed.out)["gpu"] == "Orin"
     for text in ("building", "Tactics: 2 steps", "careful [yes]"):  # a pipe gets lines
         assert text in printed.err
+
+
+def test_ctrl_c_exits_with_130(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def build(*arguments: Any, **options: Any) -> EngineManifest:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(build_module, "build", build)
+    assert run("build", MODELS / "raw.onnx", "--out", tmp_path / "strip.engine") == 130
+
+
+def test_a_terminal_gets_a_bar_per_phase_and_keeps_the_stages(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = StringIO()
+    monkeypatch.setattr(_build_progress, "err", Console(file=screen, force_terminal=True, width=100))
+    with _build_progress.BuildProgress() as progress:
+        progress.stage("building")
+        progress.phase("Building [engine]", steps=2, parent=None)
+        progress.phase("Timing tactics", steps=40, parent="Building [engine]")
+        progress.step("Timing tactics", done=7)
+        progress.step("a phase that nobody began", done=1)
+        progress._bar.refresh()
+        progress.end("Timing tactics")
+        progress.end("Timing tactics")
+        progress.phase("Timing tactics", steps=3, parent="Building [engine]")  # a name is used again once its phase is over
+        progress.warning("careful")
+    shown = screen.getvalue()
+    for text in ("building", "Building [engine]", "Timing tactics", "7/40", "0/3", "careful"):
+        assert text in shown
 
 
 def test_show_reads_the_sidecar_and_needs_no_gpu(engine: Path, capsys: Capture) -> None:
