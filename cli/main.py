@@ -29,6 +29,7 @@ from .sensitivity import sensitivity
 from .show import show
 from .synth import synth
 from .train import train
+from .tune import tune
 
 USER_ERROR = 2
 INTERRUPTED = 130
@@ -60,7 +61,7 @@ def lineside(
     """From good strips of a production line to an engine that can be trusted on that line."""
 
 
-for command in (doctor, demo, synth, train, evaluate, export, infer, show, calibrate, audit, sensitivity, quantize, build, qualify):
+for command in (doctor, demo, synth, train, evaluate, export, infer, show, calibrate, audit, sensitivity, quantize, build, qualify, tune):
     app.command()(command)
 
 

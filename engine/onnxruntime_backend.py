@@ -26,6 +26,7 @@ from .cores import physical_cores
 from .device.driver import ask_driver
 from .onnxruntime_providers import CPU, ON_A_GPU, TENSORRT, full_names, refuse_fallback, short_name, with_options
 from .profiles import BatchProfiles, Profile
+from .tuned import Tuned
 
 _NUMPY_NAMES = {"float": "float32", "double": "float64"}  # where ONNX Runtime calls a type otherwise
 _ERRORS_ONLY = 3  # log level: what matters reaches the caller as an exception
@@ -93,7 +94,7 @@ class OnnxRuntimeBackend:
         Args:
             path: An ONNX file.
             providers: Names as ONNX Runtime has them, or short ("cpu", "cuda", "tensorrt"), in order of precedence; None: CPU.
-            threads: Threads of one run; None: one per physical core that the process may use.
+            threads: Threads of one run; None: what `lineside tune` found, else one per physical core that the process may use.
             spec: The strips of a model that carries no metadata.
 
         Raises:
@@ -107,10 +108,10 @@ class OnnxRuntimeBackend:
             raise ModelError(f"{path}: no such file", why="a model was expected there", fix="check the path")
         if threads is not None and threads < 1:
             raise ConfigError(f"{threads} threads", why="one is needed at least", fix="leave it out to use every physical core")
-        threads = threads or physical_cores()
+        sha256 = sha256_of_file(path)
+        threads = threads or _tuned_threads(path, sha256) or physical_cores()
         wanted = full_names(providers or (CPU,), _onnxruntime().get_available_providers())
         driver = ask_driver() if any(provider in ON_A_GPU for provider in wanted) else None
-        sha256 = sha256_of_file(path)
         told = with_options(wanted, sha256=sha256, manifest=_manifest_of_file(path) if TENSORRT in wanted else None, driver=driver)
         session = _open_session(path, told, threads)
         nodes = _nodes_by_provider(session)
@@ -215,6 +216,12 @@ class OnnxRuntimeBackend:
     def _buffer(self, rows: int) -> NDArray[Any]:
         spec = self.model.spec
         return np.zeros((rows, self._contract.input_channels, spec.height_px, spec.width_px), self.model.input_dtype)
+
+
+def _tuned_threads(path: Path, sha256: str) -> int | None:
+    """What `lineside tune` found for this file on this machine; None where it found nothing. Raises: ModelError."""
+    tuned = Tuned.beside(path)
+    return tuned.threads if tuned is not None and tuned.counts_for(sha256) else None
 
 
 def _onnxruntime() -> Any:

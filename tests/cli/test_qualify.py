@@ -35,10 +35,9 @@ def dataset(tmp_path: Path) -> Path:
 
 
 def qualify(candidate: str, dataset: Path, report: Path, *more: str) -> int:
-    return main(
-        ["qualify", str(MODELS / f"{candidate}.onnx"), "--reference", str(MODELS / "production.onnx")]
-        + ["--dataset", str(dataset), "--report", str(report), *more]
-    )
+    given = {"--reference": MODELS / "production.onnx", "--dataset": dataset, "--report": report}
+    options = [text for name, path in given.items() for text in (name, str(path))]
+    return main(["qualify", str(MODELS / f"{candidate}.onnx"), *options, *more])
 
 
 def test_a_model_that_keeps_the_verdicts_exits_with_0_and_leaves_a_report(dataset: Path, tmp_path: Path) -> None:
@@ -49,9 +48,7 @@ def test_a_model_that_keeps_the_verdicts_exits_with_0_and_leaves_a_report(datase
     assert "qualified</span>" in (report / "report.html").read_text()
 
 
-def test_a_model_that_misses_defects_exits_with_3_and_says_why(
-    dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_model_that_misses_defects_exits_with_3_and_says_why(dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert qualify("dim", dataset, tmp_path / "report") == 3
     said = capsys.readouterr().out
     assert "not qualified" in said
@@ -68,9 +65,7 @@ def test_too_little_data_exits_with_3_and_says_so(dataset: Path, tmp_path: Path,
     assert any("recall" in text for text in value["missing"])
 
 
-def test_the_same_command_goes_on_and_another_pair_is_refused(
-    dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_same_command_goes_on_and_another_pair_is_refused(dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     report = tmp_path / "report"
     assert qualify("production", dataset, report) == 0
     assert qualify("production", dataset, report) == 0
