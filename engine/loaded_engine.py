@@ -17,7 +17,7 @@ from lineside.errors import LinesideError, ModelError
 from . import _trt
 from .contract import Tensor
 from .device.protocol import Device
-from .device.status import log
+from .device.status import cuda_error, log
 from .profiles import BatchProfiles, Profile
 
 _NUMPY_NAMES = {"FLOAT": "float32", "HALF": "float16", "UINT8": "uint8", "INT8": "int8", "INT32": "int32", "INT64": "int64", "BOOL": "bool"}
@@ -46,6 +46,7 @@ class LoadedEngine:
 
         Raises:
             ModelError: TensorRT cannot use the bytes.
+            DeviceError: The GPU has not enough memory.
         """
         self.device, self.trt = device, trt
         self.messages: _trt.Log = _trt.logger(trt)
@@ -56,9 +57,12 @@ class LoadedEngine:
             runtime.engine_host_code_allowed = trusted
             engine = runtime.deserialize_cuda_engine(plan)
         if engine is None:
+            why = (self.messages.errors().splitlines() or ["it does not say why"])[0]
+            if "out of memory" in why.lower() or "outofmemory" in why.lower():
+                raise cuda_error("cudaErrorMemoryAllocation", "deserialize_cuda_engine", detail=why)
             raise ModelError(
                 f"{path}: TensorRT {trt.__version__} cannot load it",
-                why=(self.messages.errors().splitlines() or ["it does not say why"])[0],
+                why=why,
                 fix="build it again on this machine: lineside build MODEL.onnx --out " + path.name,
             )
         self._runtime, self._engine = runtime, engine

@@ -102,6 +102,11 @@ def cuda_error(name: str, call: str, *, detail: str = "") -> DeviceError:
     """
     if name in POISONED:
         what, fix = POISONED[name], _RESTART
+    elif name.startswith("cudaErrorStreamCapture"):
+        what, fix = (
+            "this work cannot be captured in a CUDA graph",
+            "run it without: TensorRtBackend.load(path, options=RunOptions(graph=False))",
+        )
     else:
         what, fix = _OTHERS.get(name, ("CUDA answers with an error", "check the driver and the packages: lineside doctor"))
     return DeviceError(what, why=f"{call} says {name}" + (f"; {detail}" if detail else ""), fix=fix)
