@@ -16,12 +16,11 @@ from lineside.manifest import ModelManifest
 from ._console import ForceOption, JsonOption, check_json, emit, facts
 from ._engine import engine_tables, layers_table
 from ._executed import executed_table
+from ._models import ENGINES
 
 if TYPE_CHECKING:
     from lineside.export.describe import OnnxDescription
     from lineside.train.checkpoint import Checkpoint
-
-ENGINES = (".engine", ".plan")
 
 
 def show(

@@ -84,7 +84,7 @@ def _hear(child: subprocess.Popen[str], job: Job, time_limit_s: float | None, li
             return None
         event = json.loads(line)
         if not relay(event, listener):
-            return event  # type: ignore[no-any-return]
+            return dict(event)
 
 
 def _read(stdout: IO[str], lines: queue.SimpleQueue[str | None]) -> None:

@@ -20,7 +20,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lineside.errors import ModelError
-from lineside.files import write_bytes
 from lineside.reader import read_strip
 
 from .sidecar import EngineManifest, GoldenFile
@@ -98,13 +97,6 @@ def golden_bytes(strips: Sequence[GoldenStrip]) -> bytes:
     }
     np.savez_compressed(buffer, **arrays)
     return buffer.getvalue()
-
-
-def write_golden(engine: Path, data: bytes) -> GoldenFile:
-    """Write the golden strips of the engine at `engine`. Raises: OutputError."""
-    path = golden_path(engine)
-    write_bytes(path, data)
-    return golden_file(engine, data)
 
 
 def golden_file(engine: Path, data: bytes) -> GoldenFile:

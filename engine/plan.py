@@ -25,6 +25,8 @@ NEWEST_OPSET = 23
 """... and ends there. TensorRT 10.3's parser knows opsets up to 20 (onnx-tensorrt, docs/operators.md); its own message tells more."""
 PARSED_EVERYWHERE = 20
 TARGET = "tensorrt"
+SUFFIXES = (".engine", ".plan")
+"""An engine's."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,9 +83,6 @@ def plan(path: Path, out: Path, options: BuildOptions = BuildOptions()) -> Build
         warnings=tuple(_warnings(onnx, options)),
         command=_command(onnx, out, profiles, options),
     )
-
-
-SUFFIXES = (".engine", ".plan")
 
 
 def _refuse_opset(onnx: OnnxFile) -> None:

@@ -18,11 +18,11 @@ from lineside.engine.golden import (
     choose,
     digest,
     golden_bytes,
+    golden_file,
     golden_path,
     golden_strips,
     read_golden,
     refuse_other_answers,
-    write_golden,
 )
 from lineside.engine.onnx_file import read_onnx
 from lineside.engine.profiles import BatchProfiles
@@ -64,6 +64,11 @@ def manifest(models: Path, golden: GoldenFile | None) -> EngineManifest:
         int8_built=0,
         golden=golden,
     )
+
+
+def write_golden(engine: Path, data: bytes) -> GoldenFile:
+    golden_path(engine).write_bytes(data)
+    return golden_file(engine, data)
 
 
 def test_three_strips_are_chosen_from_the_first_to_the_last() -> None:
