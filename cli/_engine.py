@@ -86,7 +86,7 @@ def _precision_table(manifest: EngineManifest) -> Table:
     ]
     if manifest.int8_planned:
         rows.append(("int8", f"{manifest.int8_built} of {manifest.int8_planned} planned convolutions"))
-    return facts("What was built, as the engine inspector says", rows)
+    return facts("Precision, as built", rows)
 
 
 def _lineage_table(manifest: EngineManifest) -> Table:
