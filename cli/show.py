@@ -17,6 +17,7 @@ from ._console import ForceOption, JsonOption, check_json, emit, facts
 from ._engine import engine_tables, layers_table
 from ._executed import executed_table
 from ._models import ENGINES
+from ._ranges import ranges_tables
 
 if TYPE_CHECKING:
     from lineside.export.describe import OnnxDescription
@@ -24,7 +25,12 @@ if TYPE_CHECKING:
 
 
 def show(
-    file: Annotated[Path, typer.Argument(help="A checkpoint (.pt), an ONNX file, ours or anybody's, or an engine (.engine, .plan).")],
+    file: Annotated[
+        Path,
+        typer.Argument(
+            help="A checkpoint (.pt), an ONNX file, ours or anybody's, a table of ranges (.json), or an engine (.engine, .plan)."
+        ),
+    ],
     json: JsonOption = None,
     force: ForceOption = False,
 ) -> None:
@@ -34,11 +40,17 @@ def show(
 
     Example: lineside show strip.onnx
 
+    Example: lineside show strip.ranges.json
+
     Example: lineside show strip.engine
     """
     check_json(json, force=force)
     if not file.is_file():
-        raise ModelError(f"{file}: no such file", why="a checkpoint, an ONNX file or an engine was expected there", fix="check the path")
+        raise ModelError(
+            f"{file}: no such file",
+            why="a checkpoint, an ONNX file, a table of ranges or an engine was expected there",
+            fix="check the path",
+        )
     if file.suffix.lower() == ".pt":
         require("torch", extra="train")
         from lineside.train.checkpoint import load_checkpoint
@@ -50,13 +62,18 @@ def show(
 
         description = describe_onnx(file)
         emit(description.to_json(), *_onnx_tables(description), json=json)
+    elif file.suffix.lower() == ".json":
+        from lineside.calibration.table import RangesTable
+
+        ranges = RangesTable.read(file)
+        emit({"path": str(file), **ranges.to_json()}, *ranges_tables(file, ranges), json=json)
     elif file.suffix.lower() in ENGINES:
         _show_engine(file, json)
     else:
         raise ModelError(
             f"{file}: a file of type {file.suffix or 'unknown'}",
-            why="this version shows checkpoints, ONNX files and engines",
-            fix=f"name a .pt, .onnx, {' or '.join(ENGINES)} file",
+            why="checkpoints, ONNX files, tables of ranges and engines can be shown",
+            fix=f"name a .pt, .onnx, .json, {' or '.join(ENGINES)} file",
         )
 
 

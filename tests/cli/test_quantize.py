@@ -168,3 +168,18 @@ def test_an_existing_file_is_kept_without_force(folder: Path, capsys: pytest.Cap
     assert (folder / "int8.onnx").read_bytes() == b"mine"
     assert main([*words, "--force"]) == 0
     assert len((folder / "int8.onnx").read_bytes()) > 4
+
+
+def test_a_table_of_ranges_is_shown_with_all_its_tensors(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["show", "strip.ranges.json"]) == 0
+    said = capsys.readouterr().out
+    for name in RangesTable.read(folder / "strip.ranges.json").tensors:
+        assert name in said
+    assert main(["show", "strip.ranges.json", "--json", "-"]) == 0
+    assert json.loads(capsys.readouterr().out)["kind"] == "lineside ranges"
+
+
+def test_another_json_file_is_no_table_of_ranges(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "metrics.json").write_text("{}")
+    assert main(["show", str(tmp_path / "metrics.json")]) == 2
+    assert "not a table of ranges" in capsys.readouterr().err
