@@ -106,7 +106,7 @@ def main(
     found = [measure_overhead(path, threads=threads, options=LatencyOptions(seconds=seconds)) for path in models]
     console().print(overhead_table(found))
     if json is not None:
-        rows = {str(one.path): [one.bare.to_json(), one.wrapped.to_json()] for one in found}
+        rows = {one.path.name: [one.bare.to_json(), one.wrapped.to_json()] for one in found}
         write_json(json, {"environment": environment(), "rows": rows})
 
 
