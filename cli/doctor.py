@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from rich.table import Table
+from rich.text import Text
 
 from ._console import ForceOption, JsonOption, check_json, emit, facts
 
@@ -36,10 +37,6 @@ def doctor(json: JsonOption = None, force: ForceOption = False) -> None:
     for column in ("stage", "does", "answer"):
         stages.add_column(column, overflow="fold")
     for answer in diagnosis.stages:
-        text = (
-            "[green]ready[/green]"
-            if answer.ready
-            else f"[yellow]missing: {', '.join(answer.missing)}[/yellow]\n{answer.fix}".replace("[engine", r"\[engine")
-        )
-        stages.add_row(answer.stage, answer.does, text)
+        said, more = ("ready", answer.use) if answer.ready else (f"missing: {', '.join(answer.missing)}", answer.fix)
+        stages.add_row(answer.stage, answer.does, Text.assemble((said, "green" if answer.ready else "yellow"), "\n", more))
     emit(diagnosis.to_json(), machine, stages, json=json)

@@ -81,7 +81,7 @@ def test_every_refusal_of_the_driver_is_a_device_error(monkeypatch: pytest.Monke
 
 def test_every_stage_has_an_answer_and_whatever_is_missing_a_fix() -> None:
     diagnosis = doctor.diagnose()
-    assert [answer.stage for answer in diagnosis.stages] == ["train", "export", "calibrate", "build", "run"]
+    assert [answer.stage for answer in diagnosis.stages] == ["train", "export", "calibrate", "build", "run", "run engine"]
     assert all(answer.ready != bool(answer.fix) for answer in diagnosis.stages)
     json.dumps(diagnosis.to_json())
 
@@ -92,6 +92,74 @@ def test_a_missing_package_is_named_with_the_command_that_brings_it(monkeypatch:
     assert answers["train"].missing == ("torch", "matplotlib")
     assert answers["train"].fix == 'pip install "lineside[train]"'
     assert answers["run"].ready, "the GPU build of ONNX Runtime counts"
+
+
+def answers_of(
+    monkeypatch: pytest.MonkeyPatch, packages: dict[str, str], *, cuda: tuple[int, int] | None = None, jetson: str = ""
+) -> dict[str, doctor.StageAnswer]:
+    """What the doctor says of a machine with these packages, a driver that runs this CUDA, or none."""
+
+    def ask() -> driver.Driver:
+        if cuda is None:
+            raise DeviceError("no NVIDIA driver on this machine")
+        return driver.Driver(cuda_version=cuda, gpus=())
+
+    monkeypatch.setattr(doctor, "_installed", lambda: packages)
+    monkeypatch.setattr(doctor, "_jetson", lambda: jetson)
+    monkeypatch.setattr(doctor, "ask_driver", ask)
+    return {answer.stage: answer for answer in doctor.diagnose().stages}
+
+
+ENGINE = {"tensorrt": "10.13.3", "cuda-python": "12.9.1", "cuda-bindings": "12.9.1", "polygraphy": "0.53"}
+
+
+def test_with_everything_there_both_engine_stages_name_their_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = answers_of(monkeypatch, ENGINE, cuda=(12, 6))
+    assert answers["build"].ready
+    assert answers["run engine"].ready
+    assert answers["build"].use == "lineside build strip.onnx --out strip.engine"
+    assert answers["run engine"].use.startswith("lineside infer strip.engine")
+
+
+def test_the_lean_runtime_runs_engines_and_builds_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = answers_of(monkeypatch, {"tensorrt-lean-cu13-bindings": "11.4.0.106", "pycuda": "2025.1", "polygraphy": "0.53"}, cuda=(13, 0))
+    assert answers["run engine"].ready, "PyCUDA does as well as cuda-python"
+    assert answers["build"].missing == ("tensorrt",)
+    assert answers["build"].fix == "pip install tensorrt-cu13"
+
+
+@pytest.mark.parametrize(
+    ("cuda", "fix"),
+    [
+        ((12, 6), "pip install tensorrt-cu12 'cuda-python>=12,<13' polygraphy"),
+        ((13, 1), "pip install tensorrt-cu13 'cuda-python>=13,<14' polygraphy"),
+        ((14, 0), "pip install tensorrt-cu13 'cuda-python>=13,<14' polygraphy"),
+    ],
+)
+def test_packages_for_engines_are_those_of_the_drivers_cuda(monkeypatch: pytest.MonkeyPatch, cuda: tuple[int, int], fix: str) -> None:
+    assert answers_of(monkeypatch, {}, cuda=cuda)["build"].fix == fix
+
+
+def test_on_a_jetson_tensorrt_comes_with_jetpack(monkeypatch: pytest.MonkeyPatch) -> None:
+    answer = answers_of(monkeypatch, {}, cuda=(12, 6), jetson="Orin, JetPack 6")["build"]
+    assert "apt install python3-libnvinfer" in answer.fix
+    assert "pip install 'cuda-python>=12,<13' polygraphy" in answer.fix
+    assert "pip install tensorrt" not in answer.fix
+
+
+def test_a_cuda_python_of_a_later_cuda_than_the_drivers_is_not_ready(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = answers_of(monkeypatch, ENGINE | {"cuda-bindings": "13.4.4", "cuda-python": "13.4.4"}, cuda=(12, 6))
+    for stage in ("build", "run engine"):
+        assert "13.4.4 needs CUDA 13, it runs 12" in answers[stage].missing[0]
+        assert "'cuda-python>=12,<13'" in answers[stage].fix
+
+
+def test_without_a_gpu_the_engine_stages_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = answers_of(monkeypatch, ENGINE)
+    for stage in ("build", "run engine"):
+        assert answers[stage].missing == ("an NVIDIA GPU with its driver",)
+        assert answers[stage].fix == "run this stage on the machine with the GPU"
+    assert answers_of(monkeypatch, {})["build"].fix.startswith('pip install "lineside[engine]"')
 
 
 @pytest.mark.parametrize(
@@ -112,6 +180,7 @@ def test_full_and_lean_tensorrt_are_told_apart(packages: dict[str, str], said: s
     [
         (b"NVIDIA Jetson Orin Nano Developer Kit\0", "# R36 (release), REVISION: 4.0", "NVIDIA Jetson Orin Nano Developer Kit, JetPack 6"),
         (b"NVIDIA Jetson Thor\0", "# R38 (release)", "NVIDIA Jetson Thor, JetPack 7"),
+        (b"NVIDIA Jetson Orin NX\0", "# R39 (release), REVISION: 2.0", "NVIDIA Jetson Orin NX, JetPack 7"),
         (b"NVIDIA Jetson Future\0", "# R99 (release)", "NVIDIA Jetson Future, JetPack of Jetson Linux 99"),
         (b"Raspberry Pi 5\0", None, ""),
         (None, None, ""),
