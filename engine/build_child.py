@@ -138,7 +138,7 @@ def _serialized(trt: ModuleType, job: Job, logger: Any, say: Say, *, workspace: 
     parsed = parser.parse_from_file(job.onnx)
     refuse_parser_errors(parser, parsed=bool(parsed), path=job.onnx, tensorrt=trt.__version__)
     monitor = _monitor(trt, say)
-    config = _config(trt, builder, network, job, monitor, workspace)
+    config = _config(trt, builder, network, job, monitor, logger, workspace=workspace)
     if job.timing_cache is not None:
         cache_file.attach(trt, config, Path(job.timing_cache), who)
     say("stage", what="building")
@@ -150,7 +150,7 @@ def _serialized(trt: ModuleType, job: Job, logger: Any, say: Say, *, workspace: 
     return memory
 
 
-def _config(trt: ModuleType, builder: Any, network: Any, job: Job, monitor: Any, workspace: int) -> Any:
+def _config(trt: ModuleType, builder: Any, network: Any, job: Job, monitor: Any, logger: Any, *, workspace: int) -> Any:
     """The builder's configuration, made by Polygraphy and looked at again. Raises: DeviceError."""
     polygraphy = require("polygraphy.backend.trt", extra="engine")
     failure = require("polygraphy.exception", extra="engine").PolygraphyException
@@ -172,9 +172,11 @@ def _config(trt: ModuleType, builder: Any, network: Any, job: Job, monitor: Any,
             progress_monitor=monitor,
             profiling_verbosity=trt.ProfilingVerbosity.DETAILED,  # the inspector names no types without it
         )
-    except (failure, ValueError) as exc:
+    except (failure, ValueError, AttributeError) as exc:  # the last one: Polygraphy works on where TensorRT answered None
         raise DeviceError(
-            f"TensorRT {trt.__version__} does not take these options", why=str(exc).split("\n")[0], fix="leave options out, one by one"
+            f"TensorRT {trt.__version__} does not take these options",
+            why=logger.errors() or str(exc).split("\n")[0],
+            fix="leave options out, one by one",
         ) from exc
     checks = {
         "profiles": config.num_optimization_profiles == max(len(profiles), 1),

@@ -318,3 +318,39 @@ def test_a_graph_that_breaks_a_rule_is_named_and_the_answer_is_no(write: Write, 
     printed = " ".join(capsys.readouterr().out.split())
     assert broken[0] in printed
     assert "zero point 3" in printed
+
+
+@pytest.fixture
+def machine(request: pytest.FixtureRequest) -> Any:
+    """A stand-in for TensorRT and its GPU: after `no_gpu`, so that its driver is the one that answers."""
+    pytest.importorskip("polygraphy", reason="builds make their configuration with it")
+    return request.getfixturevalue("standin")
+
+
+def test_an_int8_file_becomes_an_engine_of_int8_layers(machine: Any, write: Write, tmp_path: Path, capsys: Capture) -> None:
+    out = tmp_path / "strip.engine"
+    assert run("build", write("tensorrt"), "--out", out) == 0
+    assert "26 of 26 planned convolutions" in " ".join(capsys.readouterr().out.split())
+    layers = EngineManifest.read(out).layers
+    precisions = {name: layer.precision for layer in layers for name in layer.onnx}
+    assert len(precisions) == 28
+    assert {name for name, precision in precisions.items() if precision != "int8"} == {"encoder.0.convs.0.conv", "logits"}
+    assert run("show", out) == 0
+    assert "as the engine inspector says now" in " ".join(capsys.readouterr().out.split())
+
+
+def test_an_engine_that_falls_back_is_refused_with_its_layers(machine: Any, write: Write, tmp_path: Path, capsys: Capture) -> None:
+    machine.fault("fall_back", value=True)
+    words = ("build", write("tensorrt"), "--out", tmp_path / "strip.engine")
+    assert run(*words) == 2
+    error = capsys.readouterr().err
+    assert "0 of 26 planned convolutions run in INT8" in error
+    assert "encoder.0.convs.1.conv: fp16 (CaskConvolution)" in error
+    assert list(tmp_path.iterdir()) == []
+    assert run(*words, "--allow-fallback") == 0
+    assert EngineManifest.read(tmp_path / "strip.engine").int8_built == 0
+
+
+def test_a_half_file_becomes_an_engine_of_half_layers(machine: Any, write: Write, tmp_path: Path, capsys: Capture) -> None:
+    assert run("build", write("fp16"), "--out", tmp_path / "strip.engine") == 0
+    assert "28 layers fp16" in " ".join(capsys.readouterr().out.split())
