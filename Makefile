@@ -43,7 +43,7 @@ check: .venv/.installed
 
 .venv310/.installed: $(PROJECT)
 	$(PYTHON310) -m venv .venv310
-	$(BIN310)/python -m $(INSTALL) ".[onnxruntime]" pytest pytest-timeout
+	$(BIN310)/python -m $(INSTALL) ".[onnxruntime]" polygraphy pytest pytest-timeout
 	@touch $@
 
 clean:

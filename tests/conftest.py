@@ -9,10 +9,17 @@ from typing import Any
 import numpy as np
 import pytest
 import tifffile
+from lineside_standin.install import Standin
 
 # A shell that starts the tests in the background hands SIGINT down as ignored, to them and to every program that they start:
 # the tests of Ctrl-C need it as a terminal gives it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture
+def standin(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Standin:
+    """TensorRT, cuda-python and PyCUDA are stand-ins, and the machine has a stand-in's GPU: for this test and the processes it starts."""
+    return Standin(monkeypatch, tmp_path_factory.mktemp("standin"))
 
 
 @pytest.fixture(scope="session")
