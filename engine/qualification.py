@@ -28,6 +28,7 @@ from lineside.reader import read_strip
 from .compared import Compared, compare_strips
 from .inspector import Inspector
 from .probes import Probes
+from .profiles import BatchProfiles
 from .self_check import Check, self_checks
 
 SCHEMA = 1
@@ -71,7 +72,8 @@ class Subject:
             return ()
         profiles = self.about.get("profiles")
         if profiles is not None:
-            return tuple(sorted({rows for profile in profiles for rows in (profile["min"], profile["opt"], profile["max"])}))
+            corners = (rows for one in BatchProfiles.parse(profiles).profiles for rows in (one.min, one.opt, one.max))
+            return tuple(sorted(set(corners)))
         fixed = self.about.get("batch")
         return (fixed,) if fixed else OPEN_BATCHES
 

@@ -1,8 +1,7 @@
 """The folder of a qualification's report, and the mark that an engine's sidecar gets from it.
 
 In:   a folder; a finished `Qualification` and its report.json.
-Out:  a folder that is empty, or that an earlier run of a qualification has left; an engine's sidecar that says what was found, with the
-      sha256 of the report. The mark counts as long as the engine and, where it lies at its place, the report are the same bytes.
+Out:  a folder that is empty, or that an earlier run of a qualification has left; an engine's sidecar that says what was found.
 """
 
 from __future__ import annotations
@@ -11,10 +10,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from lineside.files import make_output_folder
-from lineside.manifest import sha256_of_file
 
 from .compared import FILE
 from .qualification import Qualification
+from .qualification_mark import mark_of
 from .sidecar import EngineManifest, sidecar_path
 
 
@@ -33,13 +32,12 @@ def prepare(folder: Path, *, force: bool) -> None:
 def mark(model: Path, found: Qualification, report: Path) -> None:
     """Write the answer into the sidecar of an engine; a model without one gets no mark. Raises: ModelError, OutputError."""
     if sidecar_path(model).is_file():
-        about = {
-            "answer": found.answer,
-            "when": found.when,
-            "reference_sha256": found.reference.sha256,
-            "plan_sha256": found.candidate.sha256,
-            "strips": len(found.compared),
-            "report": str(report.resolve()),
-            "report_sha256": sha256_of_file(report),
-        }
+        about = mark_of(
+            report,
+            answer=found.answer,
+            when=found.when,
+            strips=len(found.compared),
+            plan_sha256=found.candidate.sha256,
+            reference_sha256=found.reference.sha256,
+        )
         replace(EngineManifest.read(model), qualification=about).write(model)

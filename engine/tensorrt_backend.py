@@ -27,6 +27,7 @@ from .device.protocol import Device
 from .device.status import log
 from .loaded_engine import LoadedEngine
 from .profiles import BatchProfiles
+from .qualification_mark import doubt
 from .refusals import read_plan, refuse_little_memory, refuse_old_driver, refuse_other_gpu, refuse_other_tensorrt
 from .runner import EngineIo, Runner, RunOptions
 from .sidecar import EngineManifest, sidecar_path
@@ -115,6 +116,8 @@ class TensorRtBackend:
             log.warning("%s has no sidecar: which GPU, TensorRT and model it is for is not known", path)
         else:
             refuse_other_gpu(path, sidecar, device.gpu)
+            if text := doubt(sidecar):
+                log.warning("%s: %s", path, text)
         trt = _trt.tensorrt(lean_allowed=sidecar is None or sidecar.lean)
         if sidecar is not None:
             refuse_other_tensorrt(path, sidecar, trt)

@@ -11,6 +11,7 @@ import pytest
 
 from lineside import ModelError, StripSpec
 from lineside.engine.profiles import BatchProfiles
+from lineside.engine.qualification_mark import doubt, mark_of
 from lineside.engine.sidecar import EngineManifest, GoldenFile, LayerPrecision, sidecar_path
 from lineside.manifest import ModelManifest
 
@@ -133,3 +134,31 @@ def test_the_command_that_rebuilds_has_the_options_that_matter(manifest: EngineM
     command = manifest.rebuild(Path("strip.engine"))
     assert command == "lineside build strip.int8.onnx --batch 1,2:4:8 --version-compatible --out strip.engine --force"
     assert "--batch" not in replace(manifest, batch=4).rebuild(Path("x"))
+
+
+@pytest.fixture
+def report(tmp_path: Path) -> Path:
+    path = tmp_path / "report.json"
+    path.write_text("{}")
+    return path
+
+
+def marked(manifest: EngineManifest, report: Path, *, answer: str = "qualified", plan_sha256: str = "d" * 64) -> EngineManifest:
+    mark = mark_of(report, answer=answer, when="2026-11-21", strips=48, plan_sha256=plan_sha256, reference_sha256="9" * 64)
+    return replace(manifest, qualification=mark)
+
+
+def test_a_qualified_engine_is_not_doubted_with_or_without_its_report(manifest: EngineManifest, report: Path) -> None:
+    qualified = marked(manifest, report)
+    assert doubt(qualified) is None
+    report.unlink()  # the line PC has none
+    assert doubt(qualified) is None
+
+
+def test_an_engine_is_doubted_that_did_not_qualify_or_that_something_was_edited_about(manifest: EngineManifest, report: Path) -> None:
+    assert "never qualified" in str(doubt(manifest))
+    assert "not enough data" in str(doubt(marked(manifest, report, answer="not enough data")))
+    assert "another engine" in str(doubt(marked(manifest, report, plan_sha256="0" * 64)))
+    qualified = marked(manifest, report)
+    report.write_text('{"answer": "qualified"}')
+    assert "was edited" in str(doubt(qualified))
