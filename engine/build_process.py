@@ -103,7 +103,7 @@ def _too_long(time_limit_s: float | None) -> DeviceError:
 
 def _reported(result: Mapping[str, Any]) -> LinesideError:
     kind = getattr(errors, result["kind"], LinesideError)
-    return kind(result["what"], why=result["why"], fix=result["fix"])  # type: ignore[no-any-return]
+    return kind(result["what"], why=result["why"], fix=result["fix"])
 
 
 def _ended(code: int, said: str, job: Job) -> Exception:
