@@ -4,21 +4,25 @@ In:   backends: a name and `run(index)`, which does one call on input number `in
 Out:  one `Row` per backend: percentiles of the whole call and of each stage, and every sample.
 All backends run in every round, in an order that changes from round to round, on the same input: clocks that drift, a neighbour that
 wakes up and the caches that the one before leaves behind hit all alike. Host time by `perf_counter_ns`; nothing is left out.
+No backend has been given the input of a round before: the numbers go on where the warm-up ended.
+With a period there is one call per tick and idle time between them, as on a line: clocks fall while nothing is to be done.
 """
 
 from __future__ import annotations
 
+import math
 import random
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from statistics import median
-from time import perf_counter_ns
+from time import perf_counter_ns, sleep
 from typing import Any, Protocol
 
 from lineside.bootstrap import Interval
 from lineside.errors import ConfigError
 
-from .stats import Percentiles, ratio_of_medians
+from .stats import Percentiles, median_ratio
 
 WINDOW = 5
 """Calls of one warm-up window. Its median ignores two outliers."""
@@ -57,12 +61,14 @@ class LatencyOptions:
         seconds: Stop after the round in which this time is over; None: no bound.
         rounds: Stop after so many; None: no bound.
         warm_up_seconds: The most for one backend to settle.
+        period_ms: From the start of one call to the start of the next; None: without pauses.
         seed: Of the order of the backends.
     """
 
     seconds: float | None = 10.0
     rounds: int | None = None
     warm_up_seconds: float = 10.0
+    period_ms: float | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -73,6 +79,8 @@ class LatencyOptions:
             )
         if not self.warm_up_seconds >= 0:
             raise ConfigError(f"{self.warm_up_seconds} seconds of warm-up", why="time does not run backwards", fix="use 0 or more")
+        if self.period_ms is not None and not 0 < self.period_ms < math.inf:
+            raise ConfigError(f"a call every {self.period_ms} ms", why="that is no time between two calls", fix="use a number above 0")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +94,8 @@ class Row:
         samples_ms: Every call in the order of the rounds: sample i of all rows is of the same round.
         warm_up_calls: Calls before the first round.
         settled: Whether the warm-up found stable times before its bound.
+        overrun: Calls that took longer than the period; None without one.
+        throttled: Rounds in which the machine held itself back during this call -> why.
     """
 
     name: str
@@ -94,23 +104,52 @@ class Row:
     samples_ms: tuple[float, ...]
     warm_up_calls: int
     settled: bool
+    overrun: int | None = None
+    throttled: Mapping[int, str] = field(default_factory=dict)
 
     @property
     def calls_per_second(self) -> float:
         """Throughput of one caller without pauses."""
         return _MS_PER_S / self.total_ms.mean
 
+    def sound_rounds(self, other: Row) -> list[int]:
+        """The rounds in which the machine held itself back for neither of the two."""
+        return [index for index in range(len(self.samples_ms)) if index not in self.throttled and index not in other.throttled]
+
     def over(self, other: Row) -> Interval:
-        """How many times the other's median this one takes. Both are of one measurement."""
-        return ratio_of_medians(self.samples_ms, other.samples_ms)
+        """How many times as long as the other this one takes: the median over the sound rounds. Both are of one measurement.
+
+        Raises:
+            ConfigError: There is no sound round.
+        """
+        rounds = self.sound_rounds(other)
+        return median_ratio([self.samples_ms[index] for index in rounds], [other.samples_ms[index] for index in rounds])
 
     def to_json(self) -> dict[str, Any]:
         """A dict of JSON values."""
-        return {**asdict(self), "calls_per_second": self.calls_per_second}
+        throttled = {"rounds": list(self.throttled), "why": dict(Counter(self.throttled.values()))}
+        return {**asdict(self), "throttled": throttled, "calls_per_second": self.calls_per_second}
 
 
-def measure(backends: Sequence[Backend], options: LatencyOptions = LatencyOptions()) -> tuple[Row, ...]:
+def nothing_known() -> str:
+    """The watch of a machine that does not say when it holds itself back."""
+    return ""
+
+
+def measure(
+    backends: Sequence[Backend],
+    options: LatencyOptions = LatencyOptions(),
+    *,
+    watch: Callable[[], str] = nothing_known,
+    first_index: int = 0,
+) -> tuple[Row, ...]:
     """Measure backends against each other.
+
+    Args:
+        backends: What to measure.
+        options: How long.
+        watch: Asked after every call, off the clock: why the machine held itself back since it was asked last; empty when it did not.
+        first_index: The number of the first input, for what follows an earlier measurement.
 
     Returns:
         A row per backend, in their order.
@@ -121,30 +160,56 @@ def measure(backends: Sequence[Backend], options: LatencyOptions = LatencyOption
     names = [backend.name for backend in backends]
     if not names or len(set(names)) < len(names):
         raise ConfigError(f"backends {', '.join(names) or 'none'}", why="each needs a name of its own", fix="name at least one, each once")
-    warm = [_warm_up(backend, options.warm_up_seconds) for backend in backends]
-    totals: list[list[int]] = [[] for _ in backends]
-    stages: list[list[Mapping[str, int]]] = [[] for _ in backends]
+    warm = [_warm_up(backend, options.warm_up_seconds, first_index) for backend in backends]
+    calls = [_Calls() for _ in backends]
     order = list(range(len(backends)))
     shuffle = random.Random(options.seed).shuffle
-    begin, index = perf_counter_ns(), 0
-    while not _over(options, begin, index):
+    first_index += max(count for count, _ in warm)
+    watch()
+    begin, rounds = perf_counter_ns(), 0
+    while not _over(options, begin, rounds):
         shuffle(order)
         for which in order:
-            total_ns, told = _timed(backends[which], index)
-            totals[which].append(total_ns)
-            stages[which].append(told)
-        index += 1
+            _wait_for_tick(options.period_ms, begin)
+            total_ns, told = _timed(backends[which], first_index + rounds)
+            calls[which].totals_ns.append(total_ns)
+            calls[which].stages_ns.append(told)
+            if reason := watch():
+                calls[which].throttled[rounds] = reason
+        rounds += 1
     return tuple(
-        Row(
-            name=name,
-            total_ms=Percentiles.of(_ms(total_ns)),
-            stages_ms={stage: Percentiles.of(_ms([call[stage] for call in told])) for stage in told[0]},
-            samples_ms=tuple(_ms(total_ns)),
-            warm_up_calls=calls,
-            settled=settled,
-        )
-        for name, total_ns, told, (calls, settled) in zip(names, totals, stages, warm, strict=True)
+        found.row(name, options.period_ms, warm_up_calls=count, settled=settled)
+        for name, found, (count, settled) in zip(names, calls, warm, strict=True)
     )
+
+
+@dataclass(frozen=True)
+class _Calls:
+    """What was seen of one backend."""
+
+    totals_ns: list[int] = field(default_factory=list)
+    stages_ns: list[Mapping[str, int]] = field(default_factory=list)
+    throttled: dict[int, str] = field(default_factory=dict)
+
+    def row(self, name: str, period_ms: float | None, *, warm_up_calls: int, settled: bool) -> Row:
+        samples_ms = _ms(self.totals_ns)
+        return Row(
+            name=name,
+            total_ms=Percentiles.of(samples_ms),
+            stages_ms={stage: Percentiles.of(_ms([call[stage] for call in self.stages_ns])) for stage in self.stages_ns[0]},
+            samples_ms=tuple(samples_ms),
+            warm_up_calls=warm_up_calls,
+            settled=settled,
+            overrun=None if period_ms is None else sum(sample > period_ms for sample in samples_ms),
+            throttled=self.throttled,
+        )
+
+
+def _wait_for_tick(period_ms: float | None, begin_ns: int) -> None:
+    """Sleep until the next multiple of the period; a call that overran it costs the ticks that it slept through, and no other call."""
+    if period_ms is not None:
+        period_ns = round(period_ms * _NS_PER_MS)
+        sleep((-(perf_counter_ns() - begin_ns) % period_ns) / _NS_PER_S)
 
 
 def _timed(backend: Backend, index: int) -> tuple[int, Mapping[str, int]]:
@@ -153,12 +218,12 @@ def _timed(backend: Backend, index: int) -> tuple[int, Mapping[str, int]]:
     return perf_counter_ns() - begin, stages or {}
 
 
-def _warm_up(backend: Backend, seconds: float) -> tuple[int, bool]:
+def _warm_up(backend: Backend, seconds: float, first_index: int) -> tuple[int, bool]:
     """Call until the times are stable or the time is over; how many calls, and whether they became stable."""
     begin = perf_counter_ns()
     times: list[int] = []
     while perf_counter_ns() - begin < seconds * _NS_PER_S:
-        times.append(_timed(backend, len(times))[0])
+        times.append(_timed(backend, first_index + len(times))[0])
         if len(times) >= 2 * WINDOW:
             before, now = median(times[-2 * WINDOW : -WINDOW]), median(times[-WINDOW:])
             if abs(now - before) <= SETTLED * before:

@@ -130,7 +130,7 @@ def measure_variants(variants: Sequence[Variant], samples: Sequence[Sample], opt
 
 
 def precision_table(found: Sequence[Measured]) -> Table:
-    """One line per file. Ratios are of medians, to the float32 file."""
+    """One line per file. Ratios are medians over the rounds, to the float32 file."""
     table = Table(title="Precisions against float32 of the same tiling", title_justify="left", title_style="bold")
     table.add_column("model", overflow="fold")
     for column in ("AUROC", "AP", "flips", "max diff", "gate", "MiB", "peak MiB", "p50 ms", "times faster", "95 %"):

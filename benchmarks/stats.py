@@ -1,7 +1,7 @@
 """What a list of timings says, and how sure that is.
 
 In:   measured values, all in one unit.
-Out:  `Percentiles`, and the ratio of two medians with its bootstrap interval.
+Out:  `Percentiles`, and how many times as long one takes as another, with its bootstrap interval.
 Percentiles in the tail are values that were measured, the higher neighbour and never a mix: one slow call in a hundred is in p99.
 """
 
@@ -11,9 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from lineside.bootstrap import CONFIDENCE, RESAMPLES, Draws, Interval, bootstrap
+from lineside.bootstrap import CONFIDENCE, RESAMPLES, Interval, bootstrap
 from lineside.errors import ConfigError
 
 
@@ -38,16 +37,17 @@ class Percentiles:
         )
 
 
-def ratio_of_medians(
+def median_ratio(
     numerator: Sequence[float], denominator: Sequence[float], *, confidence: float = CONFIDENCE, resamples: int = RESAMPLES, seed: int = 0
 ) -> Interval:
-    """Median over median, with its interval.
+    """The median of the rounds' ratios, with its interval.
 
-    Value i of both was measured in the same round and is drawn together with its partner: a slow round slows both and leaves the
-    ratio alone.
+    Value i of both was measured in the same round and is divided by its partner: a slow round slows both and leaves its ratio alone. The
+    ratio of the two medians does not have that: on a machine that is 1.6 times slower for half of the rounds, at 5 % noise, it errs by up
+    to 10 %, because each median lies in the gap between fast and slow rounds, at an end of its own.
 
     Args:
-        numerator, denominator: Values of the same rounds, in the same order.
+        numerator, denominator: Values of the same rounds, in the same order; above 0.
         confidence: How often the interval holds the true ratio.
         resamples: Draws.
         seed: Of the draws.
@@ -55,18 +55,13 @@ def ratio_of_medians(
     Raises:
         ConfigError: The two have different lengths, or none.
     """
-    pairs = np.asarray([numerator, denominator], np.float64) if len(numerator) == len(denominator) else np.empty((2, 0))
-    rounds = pairs.shape[1]
-    if not rounds:
+    if not len(numerator) == len(denominator) > 0:
         raise ConfigError(
             f"{len(numerator)} values over {len(denominator)}",
             why="they are compared round by round",
             fix="measure both in the same rounds",
         )
-
-    def ratio(draws: Draws) -> NDArray[np.float64]:
-        above, below = (np.median(values[draws], axis=1) for values in pairs)
-        quotients: NDArray[np.float64] = above / below
-        return quotients
-
-    return bootstrap(ratio, rounds, confidence=confidence, resamples=resamples, seed=seed)
+    ratios = np.asarray(numerator, np.float64) / np.asarray(denominator, np.float64)
+    return bootstrap(
+        lambda draws: np.median(ratios[draws], axis=1), len(ratios), confidence=confidence, resamples=resamples, seed=seed
+    )

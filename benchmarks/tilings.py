@@ -110,7 +110,7 @@ def main(
         refuse_existing(json, force=False)
     starts = [cold_start(path) for path in models]
     rows = measure_models(models, LatencyOptions(seconds=seconds), threads=threads)
-    table = Table(title="One interleaved run; ratio of medians to the first", title_justify="left", title_style="bold")
+    table = Table(title="One interleaved run; median ratio to the first", title_justify="left", title_style="bold")
     table.add_column("model", overflow="fold")
     for column in ("size MiB", "load ms", "peak MiB", "n", "p50 ms", "p99 ms", "ratio", "95 %"):
         table.add_column(column, justify="right", no_wrap=True)

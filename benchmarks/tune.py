@@ -89,7 +89,7 @@ class Tuning:
         return next((one for one in self.tried if one.qualification is not None and one.qualification.answer == "qualified"), None)
 
     def times_faster(self, one: Tried) -> tuple[float, float, float]:
-        """Than the reference: ratio of medians, and its 95 % interval."""
+        """Than the reference: the median ratio, and its 95 % interval."""
         ratio = self.reference.row.over(one.row)
         return ratio.value, ratio.low, ratio.high
 

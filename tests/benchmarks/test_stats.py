@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats as scipy_stats
 
-from lineside.benchmarks.stats import Percentiles, ratio_of_medians
+from lineside.benchmarks.stats import Percentiles, median_ratio
 from lineside.errors import ConfigError
 
 
@@ -28,9 +28,9 @@ def test_one_slow_call_in_a_hundred_is_in_p99() -> None:
     assert (found.p90, found.p99, found.max) == (10.0, 500.0, 500.0)
 
 
-def test_the_ratio_is_that_of_the_medians() -> None:
-    ratio = ratio_of_medians([2.0, 4.0, 900.0], [1.0, 2.0, 3.0])
-    assert ratio.value == 2.0
+def test_the_ratio_is_the_median_of_the_rounds_ratios() -> None:
+    ratio = median_ratio([2.0, 4.2, 900.0], [1.0, 2.0, 3.0])
+    assert ratio.value == 2.1
     assert ratio.low <= ratio.value <= ratio.high
 
 
@@ -40,12 +40,12 @@ def test_the_interval_is_scipys() -> None:
     one, other = 1.1 * weather * rng.normal(1, 0.02, 80), weather * rng.normal(1, 0.02, 80)
 
     def statistic(a: np.ndarray, b: np.ndarray, axis: int = -1) -> np.ndarray:
-        return np.median(a, axis=axis) / np.median(b, axis=axis)
+        return np.median(a / b, axis=axis)
 
     expected = scipy_stats.bootstrap(
         (one, other), statistic, paired=True, method="percentile", n_resamples=4000, rng=np.random.default_rng(1)
     ).confidence_interval
-    found = ratio_of_medians(one.tolist(), other.tolist(), resamples=4000, seed=2)
+    found = median_ratio(one.tolist(), other.tolist(), resamples=4000, seed=2)
     assert (found.low, found.high) == pytest.approx((expected.low, expected.high), abs=0.1 * (expected.high - expected.low))
 
 
@@ -54,24 +54,24 @@ def test_the_interval_holds_the_truth_as_often_as_it_says() -> None:
     held = 0
     for seed in range(100):
         weather = rng.lognormal(sigma=0.3, size=41)
-        ratio = ratio_of_medians((1.05 * weather * rng.normal(1, 0.05, 41)).tolist(), weather.tolist(), resamples=200, seed=seed)
+        ratio = median_ratio((1.05 * weather * rng.normal(1, 0.05, 41)).tolist(), weather.tolist(), resamples=200, seed=seed)
         held += ratio.low <= 1.05 <= ratio.high
-    assert held >= 90  # of 95 expected; four standard deviations are 9
+    assert held >= 86  # of 95 expected; four standard deviations are 9
 
 
 def test_rounds_that_are_slow_for_both_do_not_widen_the_interval() -> None:
     weather = np.random.default_rng(0).lognormal(sigma=1.0, size=100)
-    paired = ratio_of_medians((1.1 * weather).tolist(), weather.tolist())
-    apart = ratio_of_medians((1.1 * weather).tolist(), weather[::-1].tolist())
+    paired = median_ratio((1.1 * weather).tolist(), weather.tolist())
+    apart = median_ratio((1.1 * weather).tolist(), weather[::-1].tolist())
     assert paired.high - paired.low < 1e-9 < apart.high - apart.low
 
 
 def test_the_same_seed_gives_the_same_interval() -> None:
     values = np.random.default_rng(0).lognormal(size=(2, 30)).tolist()
-    assert ratio_of_medians(*values, seed=5) == ratio_of_medians(*values, seed=5) != ratio_of_medians(*values, seed=6)
+    assert median_ratio(*values, seed=5) == median_ratio(*values, seed=5) != median_ratio(*values, seed=6)
 
 
 @pytest.mark.parametrize(("one", "other"), [([], []), ([1.0], [1.0, 2.0])])
 def test_values_of_different_rounds_are_not_compared(one: list[float], other: list[float]) -> None:
     with pytest.raises(ConfigError, match="round by round"):
-        ratio_of_medians(one, other)
+        median_ratio(one, other)
