@@ -4,14 +4,15 @@
 
 In:   float32 files of one checkpoint, one per tiling, and a data set with train/good to calibrate on and labelled strips in test/.
 Out:  a table, and with --json every number, interval, sample and the environment; with --out the model files.
-FP16, INT8 for both targets and ONNX Runtime's own INT8 go through the gate against the float32 file that they were made from. All run on
-ONNX Runtime on the CPU, which computes FP16, and INT8 laid out for TensorRT, in float32 with rounding: their accuracy is that of the
-precision, their speed here is not that of a GPU.
+FP16, INT8 for both targets, ONNX Runtime's own INT8 and, where it is installed, that of NVIDIA Model Optimizer go through the gate
+against the float32 file that they were made from. All run on ONNX Runtime on the CPU, which computes FP16, and INT8 laid out for TensorRT,
+in float32 with rounding: their accuracy is that of the precision, their speed here is not that of a GPU.
 """
 
 from __future__ import annotations
 
 import tempfile
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
@@ -23,6 +24,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from lineside._optional import require
 from lineside.calibration.float_model import FloatModel
 from lineside.calibration.precision_file import write_half, write_quantized
 from lineside.calibration.quantize import QuantizeOptions, Target
@@ -38,6 +40,7 @@ from lineside.gate import GateDecision, decide
 from .console import console
 from .environment import environment
 from .latency import LatencyOptions, Row
+from .modelopt_quantizer import modelopt_is_there, write_with_modelopt
 from .static_quantizer import write_statically_quantized
 from .tilings import ColdStart, cold_start, measure_models
 
@@ -68,6 +71,7 @@ class Measured:
     Attributes:
         variant: Which one.
         size_bytes: Of the file.
+        q, dq: How many QuantizeLinear and DequantizeLinear nodes it has.
         decision: Of the gate, against the float32 file.
         max_difference, mean_difference: Of the heatmaps from that one's.
         start: Load time and memory, in a process of its own.
@@ -76,6 +80,8 @@ class Measured:
 
     variant: Variant
     size_bytes: int
+    q: int
+    dq: int
     decision: GateDecision
     max_difference: float
     mean_difference: float
@@ -118,6 +124,10 @@ def write_variants(sources: Sequence[Path], dataset: Path, folder: Path, options
         static = variant("quantize_static")
         write_statically_quantized(source, RangesTable.read(ranges), dataset, static.path)
         yield static
+        if modelopt_is_there():
+            foreign = variant("modelopt")
+            write_with_modelopt(source, RangesTable.read(ranges), dataset, foreign.path)
+            yield foreign
 
 
 def measure_variants(variants: Sequence[Variant], samples: Sequence[Sample], options: LatencyOptions | None) -> list[Measured]:
@@ -133,7 +143,7 @@ def precision_table(found: Sequence[Measured]) -> Table:
     """One line per file. Ratios are medians over the rounds, to the float32 file."""
     table = Table(title="Precisions against float32 of the same tiling", title_justify="left", title_style="bold")
     table.add_column("model", overflow="fold")
-    for column in ("AUROC", "AP", "flips", "max diff", "gate", "MiB", "peak MiB", "p50 ms", "times faster", "95 %"):
+    for column in ("AUROC", "AP", "flips", "max diff", "gate", "Q", "DQ", "MiB", "peak MiB", "p50 ms", "times faster", "95 %"):
         table.add_column(column, justify="right", no_wrap=True)
     references = {one.variant.path: one.latency for one in found}
     for one in found:
@@ -145,6 +155,8 @@ def precision_table(found: Sequence[Measured]) -> Table:
             str(len(one.decision.flips)),
             f"{one.max_difference:.4f}",
             "passed" if one.decision.passed else "FAILED",
+            str(one.q),
+            str(one.dq),
             f"{one.size_bytes / 2**20:.1f}",
             f"{one.start.peak_mib:.0f}",
             *_latency_cells(one.latency, references[one.variant.source]),
@@ -178,8 +190,11 @@ def main(
 def _judge(variant: Variant, samples: Sequence[Sample]) -> Measured:
     with Inspector.load(variant.source) as reference, Inspector.load(variant.path) as candidate:
         found = compare(reference, candidate, samples, progress=_bar)
+    nodes = Counter(node.op_type for node in require("onnx", extra="export").load(str(variant.path)).graph.node)
     return Measured(
         variant=variant,
+        q=nodes["QuantizeLinear"],
+        dq=nodes["DequantizeLinear"],
         size_bytes=variant.path.stat().st_size,
         decision=decide(found.reference, found.candidate, threshold=found.threshold),
         max_difference=found.max_difference,
