@@ -24,7 +24,8 @@ def run_tests(bench: Bench) -> dict[str, Any]:
         return {"not_run": "pytest is not installed" if folder.is_dir() else "the folder was prepared outside of a checkout, without tests"}
     with tempfile.TemporaryDirectory() as scratch:
         settings = Path(scratch) / "pytest.ini"  # not the project's own: it needs plugins that this machine may lack
-        settings.write_text("[pytest]\nmarkers =\n    gpu: needs a CUDA device and TensorRT\n    slow: takes long\n")
+        markers = "markers =\n    gpu: needs a CUDA device and TensorRT\n    slow: takes long\n"
+        settings.write_text(f"[pytest]\npythonpath = {folder / 'standin'}\n{markers}")
         command = [sys.executable, "-m", "pytest", str(folder / "engine"), "-m", "gpu", "-c", str(settings)]
         options = ["--import-mode=importlib", "-ra", "-q", "-p", "no:cacheprovider", f"--rootdir={folder}"]
         done = subprocess.run([*command, *options], capture_output=True, text=True, check=False)

@@ -87,6 +87,7 @@ _PYCUDA_TEXTS = {
     "unspecified launch failure": "cudaErrorLaunchFailure",
     "the launch timed out and was terminated": "cudaErrorLaunchTimeout",
     "context is destroyed": "cudaErrorContextIsDestroyed",
+    "device not ready": "cudaErrorNotReady",
     "unknown error": "cudaErrorUnknown",
 }
 """PyCUDA says "cuMemAlloc failed: out of memory", the words of `cuGetErrorString`; here they are with the runtime's name of the error."""
