@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from lineside.engine.device.driver import ask_driver
+from lineside.engine.device import driver
 from lineside.errors import ConfigError, LinesideError
 from lineside.files import make_output_folder
 
@@ -76,7 +76,7 @@ def run(
         ConfigError: No step of that name.
         OutputError: `out` holds something, or cannot be written.
     """
-    ask_driver()
+    driver.ask_driver()
     Bundle.read(folder)
     chosen = _chosen(steps, only)
     make_output_folder(out, force=force)

@@ -35,6 +35,8 @@ def limits(bench: Bench) -> dict[str, Any]:
     if not versions(("torch",)):
         return {"not_measured": "PyTorch is not installed"}
     torch = require("torch", extra="train")
+    if not torch.cuda.is_available():
+        return {"not_measured": f"PyTorch {torch.__version__} sees no GPU"}
     found: dict[str, Any] = {"side": SIDE, "rounds": ROUNDS, "operations_per_second": {}}
     for name, product in _products(torch).items():
         try:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from lineside._optional import require
 from lineside.engine.inspector import Inspector
-from lineside.errors import DeviceError, LinesideError
+from lineside.errors import LinesideError
 from lineside.manifest import versions
 
 from .gpu_latency import Inspected
@@ -53,10 +53,7 @@ def beside_torch(bench: Bench, *, model: str) -> dict[str, Any]:
             backends.append(Inspected(name=f"ONNX Runtime CUDA {model}", inspector=cuda, strips=strips, rows=1))
         except LinesideError as exc:
             found["left_out"]["ONNX Runtime CUDA"] = f"{exc.what}: {exc.why}"
-        if versions(("torch",)):
-            backends += _torch_backends(bench, engine, strips, found)
-        else:
-            found["left_out"]["PyTorch"] = "not installed"
+        backends += _torch_backends(bench, engine, strips, found)
         rows = measure(backends, LatencyOptions(seconds=SECONDS, warm_up_seconds=WARM_UP_S))
     found["rows"] = [row.to_json() for row in rows]
     found["times_the_engine"] = {row.name: row.over(rows[0]).to_json() for row in rows[1:]}
@@ -64,12 +61,16 @@ def beside_torch(bench: Bench, *, model: str) -> dict[str, Any]:
 
 
 def _torch_backends(bench: Bench, engine: Inspector, strips: Sequence[NDArray[np.uint8]], found: dict[str, Any]) -> list[InTorch]:
+    if not versions(("torch",)):
+        found["left_out"]["PyTorch"] = "not installed"
+        return []
     torch = require("torch", extra="train")
+    if not torch.cuda.is_available():
+        found["left_out"]["PyTorch"] = f"torch {torch.__version__} sees no GPU"
+        return []
     from lineside.export.modules import full_image_heatmap, with_norms_folded
     from lineside.train.unet import UNet
 
-    if not torch.cuda.is_available():
-        raise DeviceError("PyTorch sees no GPU", why=f"torch {torch.__version__}", fix="install PyTorch with CUDA for this driver")
     torch.manual_seed(0)
     network = full_image_heatmap(with_norms_folded(UNet(bench.bundle.base_channels).eval()), engine.spec).cuda().half().eval()
     inputs = [torch.from_numpy(strip[:3].astype(np.float16) / np.float16(255))[None].pin_memory() for strip in strips]

@@ -23,7 +23,7 @@ from lineside.spec import StripSpec
 
 from .contract import CONTRACTS, Tensor, check_graph
 from .cores import physical_cores
-from .device.driver import ask_driver
+from .device import driver
 from .onnxruntime_providers import CPU, ON_A_GPU, TENSORRT, full_names, refuse_fallback, short_name, with_options
 from .profiles import BatchProfiles, Profile
 from .tuned import Tuned
@@ -111,14 +111,14 @@ class OnnxRuntimeBackend:
         sha256 = sha256_of_file(path)
         threads = threads or _tuned_threads(path, sha256) or physical_cores()
         wanted = full_names(providers or (CPU,), _onnxruntime().get_available_providers())
-        driver = ask_driver() if any(provider in ON_A_GPU for provider in wanted) else None
-        told = with_options(wanted, sha256=sha256, manifest=_manifest_of_file(path) if TENSORRT in wanted else None, driver=driver)
-        session = _open_session(path, told, threads)
+        asked = driver.ask_driver() if any(provider in ON_A_GPU for provider in wanted) else None
+        told = with_options(wanted, sha256=sha256, manifest=_manifest_of_file(path) if TENSORRT in wanted else None, driver=asked)
+        session = open_session(path, told, threads)
         nodes = _nodes_by_provider(session)
         refuse_fallback(wanted, session.get_providers(), nodes, path)
         manifest = _manifest(session, path)
         spec, io = _form(manifest, spec, path)
-        inputs, outputs = _tensors(session.get_inputs()), _tensors(session.get_outputs())
+        inputs, outputs = tensors_of(session.get_inputs()), tensors_of(session.get_outputs())
         batch = check_graph(inputs, outputs, io=io, spec=spec, path=path)
         model = OnnxModel(
             path=path,
@@ -159,8 +159,8 @@ class OnnxRuntimeBackend:
         fed = self.input[: self.model.batch or rows]
         try:
             heatmaps, *scores = self.session.run(self._contract.outputs, {self._contract.input: fed})
-        except _runtime_errors() as exc:
-            raise ModelError(f"{self.model.path}: the run failed", why=_reason(exc), fix="export the model again") from exc
+        except runtime_errors() as exc:
+            raise ModelError(f"{self.model.path}: the run failed", why=reason_of(exc), fix="export the model again") from exc
         if heatmaps.shape != (len(fed), self._contract.heatmap_channels, *fed.shape[2:]) or any(len(score) != len(fed) for score in scores):
             raise ModelError(
                 f"{self.model.path}: answers an array {heatmaps.shape} to one {fed.shape}",
@@ -228,20 +228,21 @@ def _onnxruntime() -> Any:
     return require("onnxruntime", extra="onnxruntime")
 
 
-def _runtime_errors() -> tuple[type[Exception], ...]:
+def runtime_errors() -> tuple[type[Exception], ...]:
     """ONNX Runtime's own exceptions: they share no base class, so they are what its module holds."""
     state = _onnxruntime().capi.onnxruntime_pybind11_state
     return tuple(kind for kind in vars(state).values() if isinstance(kind, type) and issubclass(kind, Exception))
 
 
-def _open_session(path: Path, providers: Sequence[tuple[str, Mapping[str, Any]]], threads: int) -> Any:
+def open_session(path: Path, providers: Sequence[tuple[str, Mapping[str, Any]]], threads: int) -> Any:
+    """An InferenceSession of the file. Raises: ModelError, DeviceError."""
     onnxruntime = _onnxruntime()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = _ERRORS_ONLY
     options.add_session_config_entry(_RECORD_NODES, "1")
-    failures: tuple[type[Exception], ...] = (*_runtime_errors(), RuntimeError, ValueError)  # the last two: from its Python part
+    failures: tuple[type[Exception], ...] = (*runtime_errors(), RuntimeError, ValueError)  # the last two: from its Python part
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=list(providers), enable_fallback=0)
     except failures as exc:
@@ -250,12 +251,12 @@ def _open_session(path: Path, providers: Sequence[tuple[str, Mapping[str, Any]]]
         if names != [CPU] and not isinstance(exc, (state.InvalidProtobuf, state.InvalidGraph)):
             raise DeviceError(
                 f"{path}: no session with {', '.join(names)}",
-                why=_reason(exc),
+                why=reason_of(exc),
                 fix="check driver and libraries of that provider: lineside doctor; or use --provider cpu",
             ) from exc
         raise ModelError(
             f"{path}: not a model that ONNX Runtime {onnxruntime.__version__} can run",
-            why=_reason(exc),
+            why=reason_of(exc),
             fix="check that the file is whole, or export it again",
         ) from exc
 
@@ -271,7 +272,7 @@ def _nodes_by_provider(session: Any) -> dict[str, int] | None:
 
 def _manifest_of_file(path: Path) -> ModelManifest | None:
     """The same, before there is a session on the GPU: its options depend on the precision. Raises: ModelError."""
-    return _manifest(_open_session(path, [(CPU, {})], 1), path)
+    return _manifest(open_session(path, [(CPU, {})], 1), path)
 
 
 def _manifest(session: Any, path: Path) -> ModelManifest | None:
@@ -302,7 +303,7 @@ def _form(manifest: ModelManifest | None, spec: StripSpec | None, path: Path) ->
     return spec or manifest.spec, manifest.io
 
 
-def _tensors(arguments: Sequence[Any]) -> dict[str, Tensor]:
+def tensors_of(arguments: Sequence[Any]) -> dict[str, Tensor]:
     """What ONNX Runtime says of inputs or outputs: "tensor(float)" and, for an axis of any size, its name or None."""
     tensors = {}
     for argument in arguments:
@@ -312,7 +313,7 @@ def _tensors(arguments: Sequence[Any]) -> dict[str, Tensor]:
     return tensors
 
 
-def _reason(exc: Exception) -> str:
+def reason_of(exc: Exception) -> str:
     """The first line of what ONNX Runtime says, without its "[ONNXRuntimeError] : 7 : INVALID_PROTOBUF : "."""
     line = str(exc).strip().split("\n")[0]
     return (line.split(" : ", 3)[-1] if line.startswith("[ONNXRuntimeError]") else line) or type(exc).__name__

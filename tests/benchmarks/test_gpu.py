@@ -21,6 +21,7 @@ from lineside.benchmarks.gpu_prepare import IOS, PRECISIONS, TILINGS
 from lineside.benchmarks.gpu_runner import Outcome
 from lineside.benchmarks.gpu_steps import FIRST, STEPS, Bench, Step
 from lineside.benchmarks.latency import LatencyOptions, measure
+from lineside.engine.device import driver
 from lineside.engine.device.driver import Driver, Gpu
 from lineside.errors import DeviceError
 
@@ -43,7 +44,7 @@ def bundle(tmp_path: Path) -> Bundle:
 def test_without_a_gpu_there_is_one_message_and_no_result(
     bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(gpu, "ask_driver", no_driver)
+    monkeypatch.setattr(driver, "ask_driver", no_driver)
     assert gpu.main(["run", str(bundle.folder), "--out", str(tmp_path / "results")]) == 2
     assert capsys.readouterr().err.count("error: ") == 1
     assert not (tmp_path / "results").exists()
@@ -53,7 +54,7 @@ def test_without_a_gpu_there_is_one_message_and_no_result(
 def with_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """A driver that answers; the steps of the tests here touch no GPU."""
     answer = Driver(cuda_version=(13, 0), gpus=(Gpu(name="Test", compute_capability=(9, 0), memory_bytes=1 << 34, integrated=False),))
-    monkeypatch.setattr(gpu, "ask_driver", lambda: answer)
+    monkeypatch.setattr(driver, "ask_driver", lambda: answer)
 
 
 @pytest.mark.usefixtures("with_gpu")

@@ -103,7 +103,7 @@ class HalfSession:
 @pytest.fixture
 def driver(monkeypatch: pytest.MonkeyPatch) -> None:
     """A driver that answers."""
-    monkeypatch.setattr(onnxruntime_backend, "ask_driver", lambda: Driver(cuda_version=(12, 6), gpus=()))
+    monkeypatch.setattr("lineside.engine.device.driver.ask_driver", lambda: Driver(cuda_version=(12, 6), gpus=()))
 
 
 CUDA = "CUDAExecutionProvider"

@@ -106,7 +106,7 @@ def test_without_a_driver_no_session_is_made(models: Path, monkeypatch: pytest.M
     runtime = onnxruntime_backend._onnxruntime()
     monkeypatch.setattr(runtime, "get_available_providers", lambda: [TENSORRT, CUDA, CPU])
     monkeypatch.setattr(runtime, "InferenceSession", lambda *_, **__: pytest.fail("a session was opened"))
-    monkeypatch.setattr(onnxruntime_backend, "ask_driver", no_driver)
+    monkeypatch.setattr("lineside.engine.device.driver.ask_driver", no_driver)
     with pytest.raises(DeviceError, match="no NVIDIA driver"):
         OnnxRuntimeBackend.load(models / "production.onnx", providers=[provider])
 
@@ -147,7 +147,7 @@ def on_tensorrt(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> type[StandIn
     monkeypatch.setattr(StandIn, "fails", "")
     monkeypatch.setattr(runtime, "get_available_providers", lambda: [TENSORRT, CUDA, CPU])
     monkeypatch.setattr(runtime, "InferenceSession", lambda *a, **k: StandIn(real, *a, **k))
-    monkeypatch.setattr(onnxruntime_backend, "ask_driver", lambda: DRIVER)
+    monkeypatch.setattr("lineside.engine.device.driver.ask_driver", lambda: DRIVER)
     monkeypatch.setattr(onnxruntime_providers, "cache_root", lambda: tmp_path)
     return StandIn
 
