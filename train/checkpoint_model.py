@@ -31,7 +31,10 @@ PIXELS_PER_PASS = 18 * 128 * 128
 
 
 class CheckpointModel:
-    """A network with the strips that it is for. With `threads`, PyTorch's own number is put back by `close`."""
+    """A network with the strips that it is for. With `threads`, PyTorch's own number is put back by `close`.
+
+    `weights_sha256` names the weights, for whoever has to know that two models are made from the same ones; None: not known.
+    """
 
     def __init__(
         self,
@@ -41,10 +44,12 @@ class CheckpointModel:
         threshold: float = DEFAULT_THRESHOLD,
         device: torch.device = torch.device("cpu"),
         threads: int | None = None,
+        weights_sha256: str | None = None,
     ) -> None:
         self.network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in PyTorch's overloads
         self._spec = spec
         self._threshold = threshold
+        self.weights_sha256 = weights_sha256
         self._device = device
         self._threads_before = torch.get_num_threads() if threads else None
         if threads:
@@ -60,7 +65,14 @@ class CheckpointModel:
         """
         checkpoint = load_checkpoint(path)
         where = device_of(device, Ranks())
-        return cls(checkpoint.network(), checkpoint.spec, threshold=checkpoint.threshold, device=where, threads=threads)
+        return cls(
+            checkpoint.network(),
+            checkpoint.spec,
+            threshold=checkpoint.threshold,
+            device=where,
+            threads=threads,
+            weights_sha256=checkpoint.weights_sha256,
+        )
 
     @property
     def spec(self) -> StripSpec:
