@@ -82,7 +82,7 @@ class LoadedEngine:
 
     def tensors(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Its inputs and its outputs, by name."""
-        engine, mode = self._engine, self.trt.TensorIOMode
+        engine, trt = self._engine, self.trt
         inputs: dict[str, Tensor] = {}
         outputs: dict[str, Tensor] = {}
         for index in range(engine.num_io_tensors):
@@ -90,7 +90,7 @@ class LoadedEngine:
             shape = tuple(None if side < 0 else int(side) for side in engine.get_tensor_shape(name))
             dtype = engine.get_tensor_dtype(name).name
             tensor = Tensor(shape=shape, dtype=_NUMPY_NAMES.get(dtype, dtype.lower()))
-            (inputs if engine.get_tensor_mode(name) == mode.INPUT else outputs)[name] = tensor
+            (inputs if engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT else outputs)[name] = tensor
         return inputs, outputs
 
     def profiles(self, name: str) -> BatchProfiles:
