@@ -41,15 +41,14 @@ def qualify(
 
     Example: lineside qualify strip.int8.onnx --reference strip.onnx --dataset DATASET --report REPORT
     """
-    from lineside.engine import report_folder
     from lineside.engine.qualification import Strips, Subject
     from lineside.engine.qualification import qualify as qualify_model
+    from lineside.engine.qualification_mark import mark
     from lineside.engine.qualification_page import page_of
 
     check_json(json, force=force)
     with open_model(reference) as trusted, open_model(candidate) as opened:
         strips = Strips.of(Dataset.open(dataset, spec=trusted.spec))
-        report_folder.prepare(report, force=force)
         found = qualify_model(
             Subject.of(trusted, reference),
             Subject.of(opened, candidate),
@@ -58,13 +57,14 @@ def qualify(
             threshold=threshold,
             margin=margin,
             other_network=other_network,
+            force=force,
             progress=bar,
         )
         text = page_of(found)
     value = found.to_json()
     write_json(report / "report.json", value)
     write_text(report / "report.html", text)
-    report_folder.mark(candidate, found, report / "report.json")
+    mark(candidate, found.mark(report / "report.json"))
     flips = [flips_table(found.decision)] if found.decision.flips else []
     where = Text(f"{report}: report.html, report.json")
     emit(

@@ -24,7 +24,7 @@ from lineside.compare import HeatDifference
 from lineside.dataset import Sample, read_sample
 from lineside.errors import ModelError, OutputError
 from lineside.evaluation import HeatmapModel, StripRow
-from lineside.files import writing
+from lineside.files import make_output_folder, writing
 from lineside.outcome import LEVELS, StripOutcome, outcome_of
 from lineside.progress import Progress, silent
 
@@ -59,6 +59,18 @@ class Compared:
     def flips(self) -> bool:
         """Whether the verdict changed."""
         return self.reference.row.ng != self.candidate.row.ng
+
+
+def prepare_folder(folder: Path, *, force: bool) -> None:
+    """Make the folder ready. One with the results of a qualification is taken as it is; `force` begins anew.
+
+    Raises:
+        OutputError: It holds something else, or cannot be written.
+    """
+    begun = folder / FILE
+    make_output_folder(folder, force=force or begun.is_file())
+    if force:
+        begun.unlink(missing_ok=True)
 
 
 def compare_strips(

@@ -25,10 +25,11 @@ from lineside.manifest import checked_threshold, sha256_of_file, versions
 from lineside.progress import Progress, silent
 from lineside.reader import read_strip
 
-from .compared import Compared, compare_strips
+from .compared import Compared, compare_strips, prepare_folder
 from .inspector import Inspector
 from .probes import Probes
 from .profiles import BatchProfiles
+from .qualification_mark import mark_of
 from .self_check import Check, self_checks
 
 SCHEMA = 1
@@ -160,6 +161,17 @@ class Qualification:
         one, other = (median(told) if (told := [value for value in values if value is not None]) else None for values in times)
         return one, other
 
+    def mark(self, report: Path) -> dict[str, Any]:
+        """What the sidecar of an engine keeps of it, with the report.json at `report`."""
+        return mark_of(
+            report,
+            answer=self.answer,
+            when=self.when,
+            strips=len(self.compared),
+            plan_sha256=self.candidate.sha256,
+            reference_sha256=self.reference.sha256,
+        )
+
     def to_json(self) -> dict[str, Any]:
         """The content of report.json."""
         return {
@@ -190,6 +202,7 @@ def qualify(
     threshold: float | None = None,
     margin: float = MARGIN,
     other_network: bool = False,
+    force: bool = False,
     progress: Progress = silent,
 ) -> Qualification:
     """Find out whether the candidate may take the reference's place.
@@ -202,6 +215,7 @@ def qualify(
         threshold: For the verdicts of both; None: the reference's own.
         margin: Strips whose score is nearer to the threshold are listed.
         other_network: Whether the two may be made from different networks.
+        force: Begin anew in a folder that holds something.
         progress: Told of every strip.
 
     Raises:
@@ -215,6 +229,7 @@ def qualify(
     good = next((sample for sample in strips.samples if not sample.defective), None)
     if good is None:
         raise DatasetError(f"{strips.root}: no good strips in test", why="the checks begin with one", fix="put good strips into test/good")
+    prepare_folder(folder, force=force)
     probes = Probes.of(read_strip(good.path, reference.model.spec))
     pair = {
         "reference": reference.sha256,

@@ -9,12 +9,13 @@ report is not there, and need not be.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from lineside.manifest import sha256_of_file
 
-from .sidecar import EngineManifest
+from .sidecar import EngineManifest, sidecar_path
 
 QUALIFIED = "qualified"
 
@@ -30,6 +31,12 @@ def mark_of(report: Path, *, answer: str, when: str, strips: int, plan_sha256: s
         "report": str(report.resolve()),
         "report_sha256": sha256_of_file(report),
     }
+
+
+def mark(engine: Path, entry: dict[str, Any]) -> None:
+    """Write the entry into the sidecar of an engine; a model without one gets no mark. Raises: ModelError, OutputError."""
+    if sidecar_path(engine).is_file():
+        replace(EngineManifest.read(engine), qualification=entry).write(engine)
 
 
 def doubt(manifest: EngineManifest) -> str | None:

@@ -86,6 +86,7 @@ def test_a_candidate_that_cannot_be_compared_is_one_message(
     assert message in said
     assert "Traceback" not in said
     assert not (tmp_path / "report/report.html").exists()
+    assert candidate == "nan" or not (tmp_path / "report").exists()
 
 
 def test_a_folder_with_other_files_is_refused_and_left_alone(dataset: Path, tmp_path: Path) -> None:
