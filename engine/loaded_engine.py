@@ -34,7 +34,7 @@ class LoadedEngine:
         lock: Held while a context is made or dropped.
     """
 
-    def __init__(self, plan: bytes, *, path: Path, trt: ModuleType, device: Device, trusted: bool) -> None:
+    def __init__(self, plan: bytes, *, path: Path, trt: ModuleType, device: Device, rebuild: str, trusted: bool) -> None:
         """Deserialise an engine.
 
         Args:
@@ -42,6 +42,7 @@ class LoadedEngine:
             path: For errors.
             trt: TensorRT, or its lean runtime.
             device: Where the engine runs; this object closes it.
+            rebuild: The command that builds it again, for errors.
             trusted: Let TensorRT run the code that a version-compatible engine brings along: its own lean runtime.
 
         Raises:
@@ -63,7 +64,7 @@ class LoadedEngine:
             raise ModelError(
                 f"{path}: TensorRT {trt.__version__} cannot load it",
                 why=why,
-                fix="build it again on this machine: lineside build MODEL.onnx --out " + path.name,
+                fix=f"build it again on this machine: {rebuild}",
             )
         self._runtime, self._engine = runtime, engine
 

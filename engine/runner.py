@@ -112,7 +112,7 @@ class Runner:
         self.heatmaps: NDArray[np.float32] = np.empty(0, np.float32)
         self.scores: NDArray[np.float32] | None = None
         self._rows = 0
-        self._profile = 0  # the one that a new context has
+        self._active = 0  # the one that a new context has
         self._warm = self._closed = False
         self._graph: Graph | None = None
         self._context: Any = None
@@ -246,12 +246,12 @@ class Runner:
         """Make the context ready for another batch. Raises: ModelError, ConfigError."""
         self._drop_graph()
         self._warm, self._rows = False, 0
-        profile = self._io.profiles.index_for(rows)
-        if profile is None:
+        index = self._io.profiles.index_for(rows)
+        if index is None:
             raise ConfigError(f"batch of {rows}", why=f"this engine takes {self._io.profiles} strips at a time", fix="use one of these")
-        if profile != self._profile and not self._context.set_optimization_profile_async(profile, self._stream.handle):
-            raise ModelError(f"TensorRT does not take profile {profile}", why=self._reason(), fix="build the engine again")
-        self._profile = profile
+        if index != self._active and not self._context.set_optimization_profile_async(index, self._stream.handle):
+            raise ModelError(f"TensorRT does not take profile {index}", why=self._reason(), fix="build the engine again")
+        self._active = index
         if not self._context.set_input_shape(self._io.contract.input, (rows, *self._io.input_shape)):
             raise ModelError(f"TensorRT does not take a batch of {rows}", why=self._reason(), fix="build the engine again")
         self._rows = rows
@@ -272,7 +272,11 @@ class Runner:
                 if buffer is not None:
                     self._device.fill(buffer.address, _NAN_BYTE, self._rows * buffer.row_nbytes, self._stream)
         if not self._context.execute_async_v3(self._stream.handle):
-            raise DeviceError("TensorRT did not run the engine", why=self._reason(), fix="look at the lines above; lineside doctor")
+            raise DeviceError(
+                "TensorRT did not run the engine",
+                why=self._reason(),
+                fix="check the GPU: nvidia-smi, lineside doctor; then build the engine again",
+            )
 
     def _copy_out(self) -> None:
         if self.mapped:

@@ -123,7 +123,9 @@ class TensorRtBackend:
             refuse_other_tensorrt(path, sidecar, trt)
         with device.current():
             refuse_little_memory(path, need=_needed_bytes(plan, sidecar), device=device)
-        loaded = LoadedEngine(plan, path=path, trt=trt, device=device, trusted=sidecar is not None and sidecar.version_compatible)
+        rebuild = sidecar.rebuild(path) if sidecar else f"lineside build MODEL.onnx --out {path} --force"
+        trusted = sidecar is not None and sidecar.version_compatible
+        loaded = LoadedEngine(plan, path=path, trt=trt, device=device, rebuild=rebuild, trusted=trusted)
         try:
             model = _model(path, sha256, sidecar, loaded, spec)
         except BaseException:

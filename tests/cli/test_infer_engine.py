@@ -1,4 +1,4 @@
-"""Engines on the command line of a machine without a GPU: one message, exit code 2; and what stands in when it was named."""
+"""Engines on the command line: as their ONNX files on the stand-in; without a GPU one message and exit code 2, or the named fallback."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
+from lineside_standin.install import Standin
 
 from lineside.cli.main import USER_ERROR, main
 
@@ -60,3 +61,19 @@ def test_an_unknown_cuda_backend_is_refused_with_the_known_ones(
 ) -> None:
     assert main(["infer", str(engine), str(strip), "--out", str(tmp_path / "out"), "--cuda-backend", "opencl"]) == USER_ERROR
     assert "auto, cuda-python, pycuda" in capsys.readouterr().err
+
+
+def test_an_engine_inspects_what_its_onnx_file_inspects(
+    standin: Standin, strip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    engine = tmp_path / "strip.engine"
+    assert main(["build", str(MODEL), "--out", str(engine), "--batch", "1,4"]) == 0
+    tables = {}
+    for name, model in (("engine", engine), ("onnx", MODEL)):
+        assert main(["infer", str(model), str(strip), "--out", str(tmp_path / name)]) == 0
+        with (tmp_path / name / "results.csv").open(newline="") as file:
+            tables[name] = [{key: value for key, value in row.items() if key != "latency_ms"} for row in csv.DictReader(file)]
+    assert tables["engine"] == tables["onnx"]
+    assert "Stand-in GPU, TensorRT 10.3.0, cuda-python, CUDA graph on" in capsys.readouterr().out
+    assert standin.living() == {}
