@@ -1,7 +1,7 @@
 """Everything that a GPU can prove, the most worth first, within eight minutes.
 
     python -m lineside.benchmarks.gpu prepare 64 --out DIR        where PyTorch and ONNX are; 64: a width, or a checkpoint
-    python DIR/run.py --out RESULTS                               on the GPU machine: Python, numpy, TensorRT, cuda-python or PyCUDA
+    python DIR/run.py --out RESULTS                               on the GPU machine: Python, numpy, TensorRT, Polygraphy, cuda-python
     python -m lineside.benchmarks.gpu run DIR --out RESULTS       the same, where lineside is installed
 
 In:   a prepared folder (`gpu_bundle`). No network and no package beyond those is needed.
@@ -14,9 +14,10 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import TypeVar
 
 from lineside.engine.device import driver
 from lineside.errors import ConfigError, LinesideError
@@ -26,6 +27,8 @@ from .gpu_bundle import Bundle
 from .gpu_prepare import PrepareOptions, prepare
 from .gpu_runner import Outcome, RunOptions, run_steps
 from .gpu_steps import STEPS, Step
+
+T = TypeVar("T")
 
 BUDGET_S = 450.0
 """Below eight minutes with the start of the last step's process."""
@@ -37,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parsed = _parser().parse_args(arguments)
     try:
         if parsed.command == "prepare":
-            bundle = prepare(parsed.source, parsed.out, PrepareOptions(strips=parsed.strips, patches=parsed.patches))
+            bundle = prepare(parsed.source, parsed.out, PrepareOptions(strips=parsed.strips, patches=parsed.patches), progress=_counted)
             _say(f"{len(bundle.models)} models in {bundle.folder}. On the GPU machine: python {bundle.folder}/run.py --out RESULTS")
             return 0
         return run(parsed.folder, parsed.out, budget_s=parsed.seconds, only=parsed.only, engines=parsed.engines, force=parsed.force)
@@ -124,6 +127,12 @@ def _parser() -> argparse.ArgumentParser:
     running.add_argument("--engines", type=Path, help="keep the engines in this folder")
     running.add_argument("--force", action="store_true", help="replace results that exist")
     return parser
+
+
+def _counted(items: Iterable[T], *, total: int, what: str) -> Iterable[T]:
+    for number, item in enumerate(items, start=1):
+        _tell(f"{what} {number}/{total}")
+        yield item
 
 
 def _say(text: str) -> None:

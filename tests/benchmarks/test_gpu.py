@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lineside.benchmarks import gpu, gpu_latency, gpu_limits
+from lineside.benchmarks import gpu, gpu_latency, gpu_limits, gpu_tests
 from lineside.benchmarks.gpu_bundle import Bundle, BundledModel
 from lineside.benchmarks.gpu_engines import difference
 from lineside.benchmarks.gpu_latency import GPU, HOST, Entry
@@ -202,3 +202,27 @@ def test_the_command_needs_nothing_that_a_gpu_machine_may_lack() -> None:
     assert not {"torch", "onnx", "onnxruntime", "typer", "rich", "matplotlib", "tensorrt", "cuda"} & {
         name.split(".")[0] for name in modules
     }
+
+
+def test_the_tests_marked_gpu_run_from_the_folder_without_the_projects_settings(tmp_path: Path) -> None:
+    tests = tmp_path / "tests" / "engine"
+    (tmp_path / "tests" / "standin").mkdir(parents=True)
+    (tmp_path / "tests" / "standin" / "some_standin.py").write_text("X = 1\n")
+    tests.mkdir()
+    bench = Bench(
+        bundle=Bundle(folder=tmp_path, base_channels=2, size="", models=(), made_by={}),
+        engines=tmp_path,
+        limit_s=60,
+        write=lambda result: None,
+    )
+    (tests / "test_other.py").write_text("import nothing_that_exists\n")
+    assert "marked gpu" in gpu_tests.run_tests(bench)["not_run"]
+    header = "import pytest, some_standin\n"
+    (tests / "test_gpu.py").write_text(header + "@pytest.mark.gpu\ndef test_one(): pass\ndef test_two(): assert False\n")
+    found = gpu_tests.run_tests(bench)
+    assert found["counts"] == {"passed": 1, "deselected": 1}
+    assert found["checks"][0]["passed"]
+    (tests / "test_gpu.py").write_text(header + "@pytest.mark.gpu\n@pytest.mark.skip(reason='no GPU')\ndef test_one(): pass\n")
+    assert not gpu_tests.run_tests(bench)["checks"][0]["passed"], "a skipped test proves nothing"
+    (tests / "test_gpu.py").write_text(header + "@pytest.mark.gpu\ndef test_one(): assert 1 == 2\n")
+    assert gpu_tests.run_tests(bench)["counts"] == {"failed": 1}
