@@ -1,4 +1,4 @@
-# make demo | test | check | clean. Each makes .venv when it is absent or out of date, and never when it is not.
+# make demo | test | check | bindings | clean. Each makes .venv when it is absent or out of date, and never when it is not.
 SHELL := /bin/bash
 PYTHON ?= $(shell for p in python3 python3.12 python3.11 python3.13 python3.10; do \
 	$$p -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] < (3, 14))' 2>/dev/null && echo $$p && break; done)
@@ -10,12 +10,12 @@ BIN310 := .venv310/bin
 PROJECT := setup.cfg pyproject.toml constraints.txt
 INSTALL := pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
 
-.PHONY: demo test test310 check clean
+.PHONY: demo test test310 bindings check clean
 
 demo: .venv/.installed
 	$(BIN)/lineside demo --out demo --force
 
-test: .venv/.installed test310
+test: .venv/.installed bindings test310
 	$(BIN)/python -m pytest
 
 test310: $(if $(PYTHON310),.venv310/.installed)
@@ -24,6 +24,12 @@ ifneq ($(PYTHON310),)
 else
 	@echo "no python3.10 on this machine: the core is tested under $(PYTHON) alone"
 endif
+
+# The real packages that the contract tests look at: 130 MB, installed beside each other and never into .venv.
+bindings: .bindings/.installed
+
+.bindings/.installed: tests/contract/lineside_contract/packages.py .venv/.installed
+	$(BIN)/python tests/contract/install.py .bindings
 
 # Type checkers and import-linter do not see editable installs: they read a plain copy. Stale files come back, so build/ goes first.
 check: .venv/.installed
@@ -47,5 +53,5 @@ check: .venv/.installed
 	@touch $@
 
 clean:
-	rm -rf .venv .venv310 build demo *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf .venv .venv310 .bindings build demo *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
