@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from lineside_contract.check import holds, override_problems, problems
+from lineside_contract.look import Surface
 from lineside_contract.packages import LEAN, TENSORRT, Package
 from lineside_contract.receivers import RECEIVERS
 from lineside_contract.uses import Found, read
 
-Surface = Mapping[str, Any]
 SurfaceOf = Callable[[Package], Surface]
 ENGINE = Path(__file__).parents[2] / "engine"
 RUNS_LEAN = ("_trt.py", "loaded_engine.py", "refusals.py", "runner.py", "tensorrt_backend.py")

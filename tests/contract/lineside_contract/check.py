@@ -112,7 +112,9 @@ def _step(thing: Mapping[str, Any], is_object: bool, step: Step, surface: Surfac
     if member["is"] == "class":
         if step.call is None:
             return member, False
-        _fits(member["members"].get("__init__", {"signatures": []}), step.call, True, f"{step.name}()", surface)
+        if "__init__" not in member["members"]:
+            raise _Wrong(f"a {step.name} cannot be made in {surface['version']}")
+        _fits(member["members"]["__init__"], step.call, True, f"{step.name}()", surface)
         return member, True
     if member["is"] == "enum":
         return member, step.call is not None

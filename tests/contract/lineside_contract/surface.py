@@ -43,6 +43,10 @@ def _class(kind: type) -> dict[str, Any]:
         if name.startswith("_") and name != "__init__":
             continue
         attribute = inspect.getattr_static(kind, name)
+        if next(base for base in kind.__mro__ if name in vars(base)).__module__ in ("builtins", "pybind11_builtins"):
+            continue  # what every object has
+        if name == "__init__" and type(attribute).__name__ == "wrapper_descriptor":
+            continue  # pybind11's way to say that nobody can make one
         if isinstance(attribute, property) or type(attribute).__name__ in ("getset_descriptor", "pybind11_static_property"):
             doc = getattr(getattr(attribute, "fget", None), "__doc__", "") or ""
             found[name] = {"is": "property", "writable": getattr(attribute, "fset", True) is not None, "returns": _returns(doc.strip())}
@@ -101,14 +105,11 @@ def _split(text: str) -> list[str]:
 
 
 def _parameter(text: str) -> dict[str, Any]:
+    """`name: type = default` of pybind11, `type name` of Cython, `*args`."""
     name, _, rest = text.partition(":")
-    kind = "var_positional" if name.startswith("*") and name[1:2] != "*" else "var_keyword" if name.startswith("**") else "plain"
-    return {
-        "name": name.strip("* ").partition("=")[0].strip(),
-        "optional": "=" in text or kind != "plain",
-        "kind": kind,
-        "type": rest.strip(),
-    }
+    kind = "var_keyword" if name.startswith("**") else "var_positional" if name.startswith("*") else "plain"
+    bare = name.partition("=")[0].split()[-1].lstrip("*")
+    return {"name": bare, "optional": "=" in text or kind != "plain", "kind": kind, "type": rest.strip()}
 
 
 def _returns(text: str) -> str:

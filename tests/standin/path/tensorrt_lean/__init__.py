@@ -12,13 +12,12 @@ from lineside_standin.trt_common import (
     TensorIOMode,
     TensorLocation,
 )
-from lineside_standin.trt_run import EngineInspector, ICudaEngine, IExecutionContext, Runtime
+from lineside_standin.trt_run import ICudaEngine, IExecutionContext, Runtime
 
 __version__ = _world.here().tensorrt
 
 __all__ = [
     "DataType",
-    "EngineInspector",
     "HardwareCompatibilityLevel",
     "ICudaEngine",
     "IExecutionContext",

@@ -39,12 +39,12 @@ class cudaError_t(enum.IntEnum):
     cudaErrorInsufficientDriver = 35
     cudaErrorCallRequiresNewerDriver = 36
     cudaErrorDevicesUnavailable = 46
-    cudaErrorDeviceAlreadyInUse = 54
     cudaErrorNoDevice = 100
     cudaErrorInvalidDevice = 101
     cudaErrorDeviceUninitialized = 201
     cudaErrorNoKernelImageForDevice = 209
     cudaErrorECCUncorrectable = 214
+    cudaErrorDeviceAlreadyInUse = 216
     cudaErrorNvlinkUncorrectable = 220
     cudaErrorContained = 226
     cudaErrorInvalidResourceHandle = 400
