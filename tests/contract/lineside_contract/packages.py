@@ -52,7 +52,8 @@ CUDA = tuple(
     for version in ("12.8.0", "12.9.10", "13.0.0", "13.5.0")
 )
 """The first and the last of each major that the registry has."""
-POLYGRAPHY = tuple(Package(f"polygraphy-{version}", (f"polygraphy=={version}",)) for version in ("0.49.9", "0.53.6"))
+POLYGRAPHY = tuple(Package(f"polygraphy-{version}", (f"polygraphy=={version}",)) for version in ("0.50.3", "0.53.6"))
+"""Older ones fail on TensorRT 11: they ask its layers for `precision_is_set`, which is gone."""
 LEAN = Package("tensorrt-lean-11.4.0.106", ("tensorrt-lean-cu13-libs==11.4.0.106", "tensorrt-lean-cu13-bindings==11.4.0.106"))
 """The real library, not only its bindings."""
 LEAN_MODULE = "from tensorrt_lean_bindings import *\nfrom tensorrt_lean_bindings import __version__\n"

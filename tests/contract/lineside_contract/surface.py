@@ -53,10 +53,24 @@ def _class(kind: type) -> dict[str, Any]:
         elif inspect.isclass(attribute):
             found[name] = _class(attribute)
         elif callable(getattr(kind, name)):
-            found[name] = {"is": "function", "signatures": signatures(getattr(kind, name), name)}
+            found[name] = {
+                "is": "function",
+                "signatures": _passed_on(kind) if name == "__init__" else signatures(getattr(kind, name), name),
+            }
         else:
             found[name] = {"is": "value"}
     return {"is": "class", "members": found}
+
+
+def _passed_on(kind: type) -> list[dict[str, Any]]:
+    """The signatures of `__init__`; what it passes on as **kwargs is what its bases take."""
+    found = signatures(kind.__init__, "__init__")  # type: ignore[misc]
+    for base in kind.__mro__[1:]:
+        if not found or found[0]["parameters"][-1]["kind"] != "var_keyword" or not inspect.isfunction(vars(base).get("__init__")):
+            break
+        beyond = signatures(vars(base)["__init__"], "__init__")[0]["parameters"][1:]
+        found[0]["parameters"] = found[0]["parameters"][:-1] + beyond
+    return found
 
 
 def signatures(function: Any, name: str) -> list[dict[str, Any]]:
