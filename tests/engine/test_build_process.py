@@ -201,11 +201,17 @@ def test_the_real_child_says_without_a_gpu_what_is_missing_and_ends_with_2() -> 
         missing = exc
     else:
         pytest.skip("this machine has a GPU")
-    answer = subprocess.run([sys.executable, "-m", "lineside.engine.build_child"], input=JOB.to_line(), capture_output=True, text=True)
-    *before, last = [json.loads(line) for line in answer.stdout.splitlines()]
+    command = [sys.executable, "-m", "lineside.engine.build_child"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(JOB.to_line())
+        process.stdin.flush()  # and stays open: when it closes, the child believes that its parent is gone
+        *before, last = [json.loads(line) for line in process.stdout]
+        process.wait(timeout=30)
     assert [event["event"] for event in before] == ["stage"]
     assert last == {"event": "error", "kind": "DeviceError", "what": missing.what, "why": missing.why, "fix": missing.fix}
-    assert answer.returncode == 2
+    assert process.returncode == 2
 
 
 def test_the_real_child_ends_when_its_parent_does() -> None:
