@@ -38,7 +38,8 @@ class BuildProgress(Listener):
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._bar.stop()
+        if err.is_terminal:  # where it was not started, stopping it prints an empty line
+            self._bar.stop()
 
     def stage(self, what: str) -> None:
         """Say what begins."""
