@@ -8,6 +8,8 @@ dependency: where it is absent, it is left out of the comparison.
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import tempfile
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,6 +22,7 @@ from lineside.calibration.network import FIRST, LOGITS, TILES
 from lineside.calibration.sampler import read_patches
 from lineside.calibration.splice import spliced
 from lineside.calibration.table import RangesTable
+from lineside.errors import ModelError
 from lineside.files import write_bytes
 
 _METHODS = {"minmax": "max", "entropy": "entropy"}
@@ -31,8 +34,22 @@ def modelopt_is_there() -> bool:
     return find_spec(_PACKAGE) is not None
 
 
-def write_with_modelopt(source: Path, table: RangesTable, dataset: Path, out: Path) -> None:
-    """Quantise the float32 file `source` with Model Optimizer and write `out`. Raises: ModelError, StripError, MissingPackageError."""
+def write_with_modelopt(source: Path, ranges: Path, dataset: Path, out: Path) -> None:
+    """Quantise the float32 file `source` by the patches of the table in the file `ranges`, and write `out`.
+
+    In a process of its own: Model Optimizer replaces parts of ONNX Runtime's quantiser, which then no longer works by itself.
+
+    Raises:
+        ModelError: Model Optimizer cannot; what it said is in the error.
+    """
+    command = [sys.executable, "-m", "lineside.benchmarks.modelopt_quantizer", *map(str, (source, ranges, dataset, out))]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        said = done.stderr.strip().splitlines()
+        raise ModelError(f"{source}: Model Optimizer failed", why=said[-1] if said else "", fix="leave it out: uninstall nvidia-modelopt")
+
+
+def _write(source: Path, table: RangesTable, dataset: Path, out: Path) -> None:
     onnx = require("onnx", extra="export")
     tool = require("modelopt.onnx.quantization", extra="bench")
     model = FloatModel.read(source)
@@ -54,3 +71,8 @@ def write_with_modelopt(source: Path, table: RangesTable, dataset: Path, out: Pa
         quantized = onnx.load(str(after))
     manifest = model.manifest.changed(precision="int8", target="tensorrt", ranges_sha256=table.sha256)
     write_bytes(out, spliced(model.network, quantized, manifest).SerializeToString(deterministic=True))
+
+
+if __name__ == "__main__":
+    model, ranges, data, written = map(Path, sys.argv[1:])
+    _write(model, RangesTable.read(ranges), data, written)

@@ -37,12 +37,14 @@ from lineside.engine.inspector import Inspector
 from lineside.files import make_output_folder, refuse_existing, write_json
 from lineside.gate import GateDecision, decide
 
+from .axes import Case
+from .cold_start import ColdStart, cold_start
 from .console import console
 from .environment import environment
 from .latency import LatencyOptions, Row
 from .modelopt_quantizer import modelopt_is_there, write_with_modelopt
 from .static_quantizer import write_statically_quantized
-from .tilings import ColdStart, cold_start, measure_models
+from .tilings import measure_models
 
 T = TypeVar("T")
 
@@ -126,7 +128,7 @@ def write_variants(sources: Sequence[Path], dataset: Path, folder: Path, options
         yield static
         if modelopt_is_there():
             foreign = variant("modelopt")
-            write_with_modelopt(source, RangesTable.read(ranges), dataset, foreign.path)
+            write_with_modelopt(source, ranges, dataset, foreign.path)
             yield foreign
 
 
@@ -199,7 +201,7 @@ def _judge(variant: Variant, samples: Sequence[Sample]) -> Measured:
         decision=decide(found.reference, found.candidate, threshold=found.threshold),
         max_difference=found.max_difference,
         mean_difference=found.mean_difference,
-        start=cold_start(variant.path),
+        start=cold_start(Case.inspected(variant.path)),
         latency=None,
     )
 
