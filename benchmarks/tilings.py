@@ -10,19 +10,12 @@ loads the model and inspects one strip: its peak resident memory, less what the 
 
 from __future__ import annotations
 
-import json as json_module
-import math
-import re
-import subprocess
-import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from time import perf_counter_ns
 from typing import Annotated
 
-import numpy as np
 import typer
 from rich.table import Table
 
@@ -30,49 +23,13 @@ from lineside.engine.inspector import Inspector
 from lineside.errors import ConfigError
 from lineside.files import refuse_existing, write_json
 
+from .axes import Case
+from .cold_start import cold_start
 from .console import console
 from .environment import environment
+from .inputs import strips
 from .latency import LatencyOptions, Row, measure
-from .wrapper import INPUTS, SEED, Wrapped
-
-_NS_PER_MS = 1e6
-_KIB_PER_MIB = 1024
-
-
-@dataclass(frozen=True, kw_only=True)
-class ColdStart:
-    """From nothing to the first verdict, in a process of its own."""
-
-    load_ms: float
-    first_ms: float
-    peak_mib: float
-
-
-def cold_start(path: Path) -> ColdStart:
-    """Load the model at `path` in a fresh process and inspect one strip."""
-    code = f"from lineside.benchmarks.tilings import print_cold_start; print_cold_start({str(path)!r})"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    return ColdStart(**json_module.loads(done.stdout))
-
-
-def print_cold_start(path: str) -> None:
-    """What the fresh process does."""
-    import onnxruntime  # noqa: F401  # its own import is not the model's load time
-
-    before_mib = _peak_mib()
-    begin = perf_counter_ns()
-    with Inspector.load(path) as inspector:
-        loaded = perf_counter_ns()
-        inspector.inspect(np.zeros((4, inspector.spec.height_px, inspector.spec.width_px), np.float32))
-        done = perf_counter_ns()
-    start = ColdStart(load_ms=(loaded - begin) / _NS_PER_MS, first_ms=(done - loaded) / _NS_PER_MS, peak_mib=_peak_mib() - before_mib)
-    typer.echo(json_module.dumps(asdict(start)))
-
-
-def _peak_mib() -> float:
-    """Peak resident memory of this process. Not ru_maxrss: that begins with what the parent held when it forked."""
-    found = re.search(r"^VmHWM:\s*(\d+) kB$", Path("/proc/self/status").read_text(), re.MULTILINE)
-    return int(found[1]) / _KIB_PER_MIB if found else math.nan
+from .wrapper import Wrapped
 
 
 def measure_models(paths: Sequence[Path], options: LatencyOptions, *, threads: int | None = None) -> tuple[Row, ...]:
@@ -91,11 +48,9 @@ def measure_models(paths: Sequence[Path], options: LatencyOptions, *, threads: i
                 why="they are compared on the same strips",
                 fix="name models of one size",
             )
-        spec = inspectors[0].spec
-        rng = np.random.default_rng(SEED)
-        strips = [rng.integers(0, 256, (4, spec.height_px, spec.width_px)).astype(np.float32) for _ in range(INPUTS)]
+        rotation = strips(inspectors[0].spec)
         return measure(
-            [Wrapped(name=path.stem, inspector=one, strips=strips) for path, one in zip(paths, inspectors, strict=True)], options
+            [Wrapped(name=path.stem, inspector=one, strips=rotation) for path, one in zip(paths, inspectors, strict=True)], options
         )
 
 
@@ -108,7 +63,7 @@ def main(
     """Measure load time, peak memory and latency of model files against each other."""
     if json is not None:
         refuse_existing(json, force=False)
-    starts = [cold_start(path) for path in models]
+    starts = [cold_start(Case.inspected(path)) for path in models]
     rows = measure_models(models, LatencyOptions(seconds=seconds), threads=threads)
     table = Table(title="One interleaved run; median ratio to the first", title_justify="left", title_style="bold")
     table.add_column("model", overflow="fold")

@@ -17,8 +17,6 @@ from pathlib import Path
 from shutil import copyfile
 from typing import Any, get_args
 
-import numpy as np
-
 from lineside._optional import require
 from lineside.calibration.float_model import FloatModel
 from lineside.calibration.precision_file import write_quantized
@@ -35,8 +33,9 @@ from lineside.manifest import Tiling, sha256_of_file
 from lineside.progress import Progress, silent
 
 from .environment import environment
+from .inputs import strips
 from .latency import LatencyOptions, Row, measure
-from .wrapper import INPUTS, SEED, Wrapped
+from .wrapper import Wrapped
 
 CHECKPOINT = ".pt"
 FLOAT = "fp32"
@@ -195,10 +194,8 @@ def _candidates(floats: dict[str, Path], dataset: Dataset, folder: Path, threads
 def _measure(candidates: Sequence[Candidate], seconds: float) -> tuple[Row, ...]:
     with ExitStack() as stack:
         loaded = [stack.enter_context(Inspector.load(one.path, threads=one.threads)) for one in candidates]
-        spec = loaded[0].spec
-        rng = np.random.default_rng(SEED)
-        strips = [rng.integers(0, 256, (4, spec.height_px, spec.width_px)).astype(np.float32) for _ in range(INPUTS)]
-        subjects = [Wrapped(name=one.name, inspector=inspector, strips=strips) for one, inspector in zip(candidates, loaded, strict=True)]
+        rotation = strips(loaded[0].spec)
+        subjects = [Wrapped(name=one.name, inspector=inspector, strips=rotation) for one, inspector in zip(candidates, loaded, strict=True)]
         return measure(subjects, LatencyOptions(seconds=seconds))
 
 

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
 import typer
 from numpy.typing import NDArray
 from rich.table import Table
@@ -24,15 +23,15 @@ from lineside.bootstrap import Interval
 from lineside.engine.contract import CONTRACTS
 from lineside.engine.inspector import Inspector
 from lineside.engine.onnxruntime_backend import OnnxRuntimeBackend
+from lineside.engine.result import Result
 from lineside.files import refuse_existing, write_json
 from lineside.threshold import DEFAULT_THRESHOLD
 
 from .console import console
 from .environment import environment
+from .inputs import ARRAYS, Rotation, strips
 from .latency import LatencyOptions, Row, measure
 
-INPUTS = 8
-SEED = 0
 _NS_PER_MS = 1e6
 
 
@@ -52,17 +51,29 @@ class Bare:
 
 @dataclass(frozen=True, kw_only=True)
 class Wrapped:
-    """`Inspector.inspect` on strips."""
+    """`Inspector.inspect`, or `inspect_many` on `rows` strips at once; stages of all of them together."""
 
     name: str
     inspector: Inspector
-    strips: Sequence[NDArray[Any]]
+    strips: Rotation
+    rows: int = 1
 
     def run(self, index: int) -> Mapping[str, int]:
-        """One strip."""
-        timing = self.inspector.inspect(self.strips[index % len(self.strips)]).timing
-        stages = {"pre": timing.pre_ms, "inference": timing.inference_ms, "post": timing.post_ms}
+        """One batch."""
+        timings = [result.timing for result in self.results(index)]
+        stages = {
+            "pre": sum(timing.pre_ms for timing in timings),
+            "inference": sum(timing.inference_ms for timing in timings),
+            "post": sum(timing.post_ms for timing in timings),
+        }
         return {stage: round(ms * _NS_PER_MS) for stage, ms in stages.items()}
+
+    def results(self, index: int) -> list[Result]:
+        """What it answers."""
+        if self.rows == 1:  # also of a model that fixes a larger batch
+            return [self.inspector.inspect(self.strips.take(index))]
+        batch = (self.strips.take(index * self.rows + row) for row in range(self.rows))
+        return list(self.inspector.inspect_many(batch, batch=self.rows))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,18 +90,14 @@ def measure_overhead(path: Path, *, threads: int | None = None, options: Latency
     """Measure one model. Raises: ModelError, DeviceError."""
     backend = OnnxRuntimeBackend.load(path, threads=threads)
     model, contract = backend.model, CONTRACTS[backend.model.io]
-    rng = np.random.default_rng(SEED)
-    size = (contract.input_channels, model.spec.height_px, model.spec.width_px)
-    strips = [rng.integers(0, 256, size, np.uint8) for _ in range(INPUTS)]
-    if model.input_dtype == "float32":
-        strips = [strip.astype(np.float32) for strip in strips]
+    rotation = strips(model.spec, channels=contract.input_channels, dtype=model.input_dtype)
     with Inspector(backend, threshold=DEFAULT_THRESHOLD) as inspector:
         feeds = []
-        for strip in strips:
-            inspector.inspect(strip)
+        for index in range(ARRAYS):
+            inspector.inspect(rotation.take(index))
             feeds.append({contract.input: backend.input.copy()})
         bare = Bare(name="session.run", session=backend.session, outputs=contract.outputs, feeds=feeds)
-        rows = measure([bare, Wrapped(name="Inspector.inspect", inspector=inspector, strips=strips)], options)
+        rows = measure([bare, Wrapped(name="Inspector.inspect", inspector=inspector, strips=rotation)], options)
     return Overhead(path=path, bare=rows[0], wrapped=rows[1], ratio=rows[1].over(rows[0]))
 
 

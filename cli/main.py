@@ -16,6 +16,7 @@ from lineside.errors import LinesideError
 
 from ._console import err
 from .audit import audit
+from .bench import bench
 from .build import build
 from .calibrate import calibrate
 from .demo import demo
@@ -61,7 +62,24 @@ def lineside(
     """From good strips of a production line to an engine that can be trusted on that line."""
 
 
-for command in (doctor, demo, synth, train, evaluate, export, infer, show, calibrate, audit, sensitivity, quantize, build, qualify, tune):
+for command in (
+    doctor,
+    demo,
+    synth,
+    train,
+    evaluate,
+    export,
+    infer,
+    show,
+    calibrate,
+    audit,
+    sensitivity,
+    quantize,
+    build,
+    qualify,
+    tune,
+    bench,
+):
     app.command()(command)
 
 

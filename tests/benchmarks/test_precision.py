@@ -13,8 +13,8 @@ from PIL import Image
 from rich.console import Console
 
 import lineside.benchmarks.precision as precision
+from lineside.benchmarks.cold_start import ColdStart
 from lineside.benchmarks.latency import LatencyOptions
-from lineside.benchmarks.tilings import ColdStart
 from lineside.calibration.ranges import CalibrateOptions
 from lineside.calibration.sampler import SampleOptions
 from lineside.dataset import Dataset
@@ -24,6 +24,7 @@ from lineside.spec import StripSpec
 
 SPEC = StripSpec.of_size(64, 64, tile_px=64)
 NAMES = ["float32", "fp16", "int8 tensorrt", "int8 onnxruntime", "quantize_static"]
+START = {"startup_ms": 1.0, "import_ms": 1.0, "load_ms": 1.0, "first_ms": 1.0, "process_mib": 1.0}
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +88,7 @@ def test_the_foreign_quantiser_stores_integers(variants: list[precision.Variant]
 def test_every_file_is_judged_against_its_own_float_file_and_timed_with_all_others(
     variants: list[precision.Variant], folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(precision, "cold_start", lambda path: ColdStart(load_ms=1, first_ms=1, peak_mib=path.stat().st_size))
+    monkeypatch.setattr(precision, "cold_start", lambda case: ColdStart(**START, peak_mib=case.path.stat().st_size))
     samples = Dataset.open(folder / "data", spec=SPEC).test
     found = precision.measure_variants(variants, samples, LatencyOptions(seconds=None, rounds=3, warm_up_seconds=0))
     assert [one.max_difference == 0 for one in found] == [name == "float32" for name in NAMES * 2]
@@ -103,7 +104,7 @@ def test_every_file_is_judged_against_its_own_float_file_and_timed_with_all_othe
 
 
 def test_without_latency_the_table_says_so(variants: list[precision.Variant], folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(precision, "cold_start", lambda path: ColdStart(load_ms=1, first_ms=1, peak_mib=1))
+    monkeypatch.setattr(precision, "cold_start", lambda case: ColdStart(**START, peak_mib=1))
     found = precision.measure_variants(variants[:2], Dataset.open(folder / "data", spec=SPEC).test, None)
     assert all(one.latency is None and one.to_json()["latency"] is None for one in found)
     assert precision.precision_table(found).row_count == 2

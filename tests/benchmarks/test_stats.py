@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats as scipy_stats
 
-from lineside.benchmarks.stats import Percentiles, median_ratio
+from lineside.benchmarks.stats import Percentiles, expanded, median_ratio
 from lineside.errors import ConfigError
 
 
@@ -42,11 +42,17 @@ def test_the_interval_is_scipys() -> None:
     def statistic(a: np.ndarray, b: np.ndarray, axis: int = -1) -> np.ndarray:
         return np.median(a / b, axis=axis)
 
-    expected = scipy_stats.bootstrap(
-        (one, other), statistic, paired=True, method="percentile", n_resamples=4000, rng=np.random.default_rng(1)
-    ).confidence_interval
+    draws = {"paired": True, "method": "percentile", "n_resamples": 4000, "rng": np.random.default_rng(1)}
+    expected = scipy_stats.bootstrap((one, other), statistic, confidence_level=expanded(0.95, 80), **draws).confidence_interval
     found = median_ratio(one.tolist(), other.tolist(), resamples=4000, seed=2)
     assert (found.low, found.high) == pytest.approx((expected.low, expected.high), abs=0.1 * (expected.high - expected.low))
+
+
+@pytest.mark.parametrize(("size", "confidence"), [(2, 1.0), (10, 0.983), (100, 0.954), (10_000, 0.95)])
+def test_intervals_of_few_rounds_are_wider(size: int, confidence: float) -> None:
+    by_scipy = scipy_stats.norm.cdf(np.sqrt(size / (size - 1)) * scipy_stats.t(size - 1).ppf(0.975))
+    assert expanded(0.95, size) == pytest.approx(2 * by_scipy - 1)
+    assert expanded(0.95, size) == pytest.approx(confidence, abs=1e-3)
 
 
 def test_the_interval_holds_the_truth_as_often_as_it_says() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from lineside.benchmarks.latency import LatencyOptions
-from lineside.benchmarks.tilings import cold_start, measure_models
+from lineside.benchmarks.tilings import measure_models
 from lineside.errors import ConfigError
 
 MODELS = Path(__file__).parents[1] / "engine" / "models"
@@ -24,10 +24,3 @@ def test_models_run_in_the_same_rounds(tmp_path: Path) -> None:
 def test_models_for_other_strips_are_not_compared() -> None:
     with pytest.raises(ConfigError, match="one size"):
         measure_models([MODELS / "line.onnx", MODELS / "production.onnx"], LatencyOptions(rounds=1))
-
-
-def test_a_cold_start_is_measured_in_a_fresh_process() -> None:
-    start = cold_start(MODELS / "line.onnx")
-    assert start.load_ms > 0
-    assert start.first_ms > 0
-    assert 0 < start.peak_mib < 500, "the interpreter and its packages are not the model's"

@@ -17,5 +17,6 @@ def test_the_wrapper_is_measured_against_the_bare_session(model: str) -> None:
     stages = found.wrapped.stages_ms
     assert set(stages) == {"pre", "inference", "post"}
     assert sum(stage.p50 for stage in stages.values()) <= found.wrapped.total_ms.max
-    assert found.ratio.value == pytest.approx(found.wrapped.total_ms.p50 / found.bare.total_ms.p50)
+    ratios = sorted(above / below for above, below in zip(found.wrapped.samples_ms, found.bare.samples_ms, strict=True))
+    assert ratios[0] <= found.ratio.value <= ratios[-1]
     assert overhead_table([found]).row_count == 1

@@ -1,0 +1,241 @@
+"""How fast models are on this machine, measured against each other.
+
+In:   model files, axes and `BenchOptions`.
+Out:  `Measurement`: a row per case, with everything that was measured of it and the environment.
+Every case is opened first, so that what cannot run is said before anything is measured; its answers to different inputs are compared; its
+cold start is measured in a process of its own. Then all run in one interleaved measurement (`latency`), and, where asked, once more paced
+and for minutes (`soak`).
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lineside.bootstrap import Interval
+from lineside.errors import ConfigError
+from lineside.manifest import sha256_of_file
+from lineside.progress import Progress, silent
+
+from .any_onnx import refuse_unused_shapes
+from .axes import Axes, Case, cases_of
+from .cold_start import ColdStart, cold_start
+from .environment import environment
+from .latency import LatencyOptions, Row, measure
+from .subjects import Subject, open_subject, possible_of
+
+SCHEMA = 1
+FLAT_OUT, PACED = "flat out", "paced"
+LEAST_SOUND = 0.5
+"""Of the rounds: where the machine held itself back for more than half of them there is no ratio."""
+AGAIN = 840
+"""The number of an input that lies in the memory of input 0 and holds something else: a multiple of every number of arrays that
+`Rotation` has."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchOptions:
+    """What to measure, and how long.
+
+    Attributes:
+        seconds: Of the interleaved measurement, for all cases together.
+        warm_up_seconds: The most for one case to settle.
+        paced_ms: Measure once more, one call every so many milliseconds.
+        soak_minutes: Measure for so many minutes more.
+        cold: Whether to measure load time and memory in processes of their own.
+        seed: Of the order of the cases in a round.
+    """
+
+    seconds: float = 30.0
+    warm_up_seconds: float = 10.0
+    paced_ms: float | None = None
+    soak_minutes: float | None = None
+    cold: bool = True
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        self.latency(None)
+        if self.paced_ms is not None:
+            self.latency(self.paced_ms)
+        if self.soak_minutes is not None and not self.soak_minutes > 0:
+            raise ConfigError(f"a soak of {self.soak_minutes} minutes", why="it takes time", fix="use a number above 0, or leave it out")
+
+    def words(self) -> list[str]:
+        """As the command line spells them."""
+        words = ["--seconds", f"{self.seconds:g}"]
+        words += ["--paced", f"{self.paced_ms:g}"] if self.paced_ms is not None else []
+        words += ["--soak", f"{self.soak_minutes:g}"] if self.soak_minutes is not None else []
+        return words if self.cold else [*words, "--no-cold-start"]
+
+    def latency(self, period_ms: float | None) -> LatencyOptions:
+        """Of one of the interleaved measurements."""
+        return LatencyOptions(seconds=self.seconds, warm_up_seconds=self.warm_up_seconds, period_ms=period_ms, seed=self.seed)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchRow:
+    """What was measured of one case in one mode.
+
+    Attributes:
+        case: Which one.
+        mode: "flat out" or "paced".
+        row: Latency of one call.
+        ratio: How many times as long an item takes as one of `reference`; None where that cannot be said.
+        reference: The name of the case that it is compared with: the first model with the same axes; of the first model, its first case.
+        doubt: Why the row is not to be trusted; empty when nothing was found.
+        about: What really ran it.
+        start: Cold start; None when it was not measured.
+        file: Size and sha256 of the model.
+    """
+
+    case: Case
+    mode: str
+    row: Row
+    ratio: Interval | None
+    reference: str
+    doubt: str
+    about: Mapping[str, Any]
+    start: ColdStart | None
+    file: Mapping[str, Any]
+
+    @property
+    def is_compared(self) -> bool:
+        """Whether it has a reference other than itself."""
+        return self.case.name != self.reference
+
+    @property
+    def item_ms(self) -> float:
+        """Median time of one strip, or one row of the batch."""
+        return self.row.total_ms.p50 / self.case.batch
+
+    @property
+    def items_per_second(self) -> float:
+        """Throughput of one caller: what it really got through, pauses left out."""
+        return self.row.calls_per_second * self.case.batch
+
+    def to_json(self) -> dict[str, Any]:
+        """A dict of JSON values."""
+        manifest = self.about.get("manifest") or {}
+        return {
+            **self.case.to_json(),
+            "mode": self.mode,
+            **{name: manifest.get(name) for name in ("precision", "tiling", "io")},
+            "latency": self.row.to_json(),
+            "item_ms": self.item_ms,
+            "items_per_second": self.items_per_second,
+            "ratio": {**self.ratio.to_json(), "to": self.reference} if self.ratio else None,
+            "doubt": self.doubt,
+            "cold_start": {**asdict(self.start), "total_ms": self.start.total_ms} if self.start else None,
+            "file": dict(self.file),
+            "about": dict(self.about),
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measurement:
+    """All rows, and where and when they were measured."""
+
+    rows: tuple[BenchRow, ...]
+    left_out: tuple[str, ...]
+    command: str
+    when: str
+    environment: Mapping[str, Any] = field(repr=False)
+
+    def to_json(self) -> dict[str, Any]:
+        """A dict of JSON values. Every row carries the environment, so that it can be taken out and put beside another one's."""
+        return {
+            "schema": SCHEMA,
+            "command": self.command,
+            "when": self.when,
+            "left_out": list(self.left_out),
+            "rows": [{**row.to_json(), "environment": dict(self.environment)} for row in self.rows],
+        }
+
+
+def bench(
+    models: Sequence[Path], axes: Axes = Axes(), options: BenchOptions = BenchOptions(), *, progress: Progress = silent
+) -> Measurement:
+    """Measure models against each other.
+
+    Raises:
+        ConfigError: An axis that a model does not have, or options that cannot be.
+        ModelError, CheckpointError, DeviceError: A model cannot run here.
+        MissingPackageError: What runs it is not installed.
+    """
+    possible = [possible_of(path, axes) for path in models]
+    refuse_unused_shapes(possible, axes)
+    cases, left_out = cases_of(possible, axes)
+    files = {path: {"bytes": path.stat().st_size, "sha256": sha256_of_file(path)} for path in {case.path for case in cases}}
+    with ExitStack() as stack:
+        subjects = [stack.enter_context(open_subject(case)) for case in progress(cases, total=len(cases), what="opening")]
+        doubts = [doubt_of(subject) for subject in subjects]
+        starts = [cold_start(case) if options.cold else None for case in progress(cases, total=len(cases), what="cold starts")]
+        measured: list[BenchRow] = []
+        modes = {FLAT_OUT: None} if options.paced_ms is None else {FLAT_OUT: None, PACED: options.paced_ms}
+        index = AGAIN + 1
+        for mode, period_ms in modes.items():
+            rows = measure(subjects, options.latency(period_ms), first_index=index)
+            index += max(row.total_ms.n + row.warm_up_calls for row in rows)
+            parts = zip(cases, subjects, doubts, starts, rows, _compared(cases, rows, doubts), strict=True)
+            measured += [
+                BenchRow(
+                    case=case,
+                    mode=mode,
+                    row=row,
+                    ratio=ratio,
+                    reference=cases[reference_of(cases, position)].name,
+                    doubt=doubt,
+                    about=subject.about,
+                    start=start,
+                    file=files[case.path],
+                )
+                for position, (case, subject, doubt, start, row, ratio) in enumerate(parts)
+            ]
+    return Measurement(
+        rows=tuple(measured),
+        left_out=tuple(left_out),
+        command=shlex.join(["lineside", "bench", *map(str, models), *axes.words(), *options.words()]),
+        when=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        environment=environment(),
+    )
+
+
+def doubt_of(subject: Subject) -> str:
+    """Why a subject's times are not to be trusted: it answers different inputs alike. Empty when it does not."""
+    first, other, again = (subject.answer(index).copy() for index in (0, 1, AGAIN))
+    if np.array_equal(first, other):
+        return "the same answer to different inputs: kept, or it does not look at them"
+    if np.array_equal(first, again):
+        return "the same answer when an array holds something new: kept by address, or a line of the input changes nothing"
+    return ""
+
+
+def reference_of(cases: Sequence[Case], position: int) -> int:
+    """Which case one is compared with: the first model's with the same axes, else the first of all."""
+    case, first = cases[position], cases[0]
+    if case.model != first.model:
+        for index, other in enumerate(cases):
+            if other.model == first.model and other.axes[1:] == case.axes[1:]:
+                return index
+    return 0
+
+
+def _compared(cases: Sequence[Case], rows: Sequence[Row], doubts: Sequence[str]) -> list[Interval | None]:
+    """The ratio of each case to its reference, for one item."""
+    found: list[Interval | None] = []
+    for position, (case, row) in enumerate(zip(cases, rows, strict=True)):
+        reference = reference_of(cases, position)
+        sound = len(row.sound_rounds(rows[reference])) >= LEAST_SOUND * row.total_ms.n
+        if doubts[position] or doubts[reference] or not sound:
+            found.append(None)
+            continue
+        ratio, items = row.over(rows[reference]), cases[reference].batch / case.batch
+        found.append(Interval(value=ratio.value * items, low=ratio.low * items, high=ratio.high * items, confidence=ratio.confidence))
+    return found

@@ -1,0 +1,103 @@
+"""A measurement as lines: CSV for a spreadsheet, cells for a terminal and a page.
+
+In:   a `Measurement`, or one of its rows.
+Out:  text. `CELLS` is the table that people read; `csv_of` has every number in plain units, and the machine in every line.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping
+from typing import Any
+
+from .bench import FLAT_OUT, BenchRow, Measurement
+
+CELLS = ("model", "n", "p50 ms", "p90 ms", "p99 ms", "max ms", "per second", "ratio", "95 %", "cold ms", "peak MiB", "file MiB")
+_MIB = 2**20
+_NONE = "-"
+_GAP = "\N{NO-BREAK SPACE}"
+
+
+def cells_of(row: BenchRow) -> tuple[str, ...]:
+    """One line of the table; times are of one call."""
+    total, start = row.row.total_ms, row.start
+    name = row.case.name if row.mode == FLAT_OUT else f"{row.case.name}, {row.mode}"
+    return (
+        name,
+        str(total.n),
+        *(number(value) for value in (total.p50, total.p90, total.p99, total.max, row.items_per_second)),
+        f"{row.ratio.value:.3f}" if row.ratio else _NONE,
+        f"{row.ratio.low:.3f}{_GAP}..{_GAP}{row.ratio.high:.3f}" if row.ratio and row.is_compared else _NONE,
+        f"{start.total_ms:.0f}" if start else _NONE,
+        f"{start.process_mib:.0f}" if start else _NONE,
+        f"{row.file['bytes'] / _MIB:.1f}",
+    )
+
+
+def number(value: float) -> str:
+    """Four significant digits, and no exponent where none is needed."""
+    return f"{value:.{max(0, 3 - len(str(int(abs(value)))) + 1)}f}" if abs(value) >= 1 else f"{value:.3g}"
+
+
+def remarks_of(measurement: Measurement) -> list[str]:
+    """What a reader has to know of single rows."""
+    remarks = [f"left out: {text}" for text in measurement.left_out]
+    for row in measurement.rows:
+        name = f"{row.case.name} ({row.mode})"
+        if row.doubt:
+            remarks.append(f"{name}: {row.doubt}; no ratio")
+        if row.row.throttled:
+            reasons = ", ".join(dict.fromkeys(row.row.throttled.values()))
+            told = f"{name}: the machine held itself back in {len(row.row.throttled)} of {row.row.total_ms.n} calls ({reasons})"
+            remarks.append(f"{told}; they do not count in ratios")
+        if not row.row.settled and row.mode == FLAT_OUT:
+            remarks.append(f"{name}: its times did not settle in the warm-up of {row.row.warm_up_calls} calls")
+        if row.row.overrun:
+            remarks.append(f"{name}: {row.row.overrun} of {row.row.total_ms.n} calls took longer than the period")
+    return remarks
+
+
+def csv_of(measurement: Measurement) -> str:
+    """One line per row."""
+    lines = [_flat(row, measurement) for row in measurement.rows]
+    stages = list(dict.fromkeys(name for line in lines for name in line))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, stages, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(lines)
+    return text.getvalue()
+
+
+def _flat(row: BenchRow, measurement: Measurement) -> dict[str, Any]:
+    value = row.to_json()
+    start: Mapping[str, Any] = value["cold_start"] or {}
+    stages = {f"{stage}_p50_ms": found.p50 for stage, found in row.row.stages_ms.items()}
+    return {
+        **{name: value[name] for name in ("name", "model", "mode", "runner", "batch", "threads", "precision", "tiling", "io")},
+        **{f"{name}_ms" if name != "n" else name: value["latency"]["total_ms"][name] for name in ("n", "mean", "p50", "p90", "p99", "max")},
+        "items_per_second": row.items_per_second,
+        "ratio": row.ratio.value if row.ratio else None,
+        "ratio_low": row.ratio.low if row.ratio else None,
+        "ratio_high": row.ratio.high if row.ratio else None,
+        "ratio_to": row.reference,
+        "throttled_calls": len(row.row.throttled),
+        "doubt": row.doubt,
+        **{name: start.get(name) for name in ("startup_ms", "import_ms", "load_ms", "first_ms", "peak_mib", "process_mib")},
+        "file_bytes": row.file["bytes"],
+        "sha256": row.file["sha256"],
+        **_machine(measurement),
+        **stages,
+    }
+
+
+def _machine(measurement: Measurement) -> dict[str, Any]:
+    there = measurement.environment
+    return {
+        "when": measurement.when,
+        "cpu": there["cpu"]["model"],
+        "cores": there["cpu"]["physical"],
+        "gpu": "; ".join(str(gpu.get("name")) for gpu in there["gpus"]),
+        "system": there["system"],
+        "packages": "; ".join(f"{name} {version}" for name, version in there["packages"].items()),
+    }

@@ -1,0 +1,153 @@
+"""Open a model file so that it can be measured, whoever runs it.
+
+In:   paths, and cases of them.
+Out:  `possible_of`, what a file can do; `open_subject`, which gives a `Subject` and closes it afterwards.
+A checkpoint runs in PyTorch's eager mode; an ONNX file of ours and an engine in an `Inspector`; any other ONNX file as a bare graph
+(`any_onnx`). Every input is one that the model has not seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lineside._optional import require
+from lineside.engine.cores import physical_cores
+from lineside.engine.inspector import Inspector
+from lineside.engine.open_backend import ONNX
+from lineside.engine.runner import RunOptions
+from lineside.engine.sidecar import EngineManifest, sidecar_path
+from lineside.engine.tensorrt_backend import SUFFIXES, TensorRtBackend
+from lineside.errors import ModelError
+
+from .any_onnx import open_graph, possible_of_onnx
+from .axes import Axes, Case, Possible
+from .inputs import strips
+from .wrapper import Wrapped
+
+CHECKPOINT = ".pt"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """An open model: a backend of `measure`.
+
+    Attributes:
+        name: Of its case.
+        items: Strips, or rows of the batch, of one call.
+        run: One call on input number `index`; the nanoseconds of its stages where it tells them.
+        answer: What it answers to input number `index`, flat: to see that it is not the same for every input.
+        about: What really runs it, as JSON values.
+    """
+
+    name: str
+    items: int
+    run: Callable[[int], Mapping[str, int] | None]
+    answer: Callable[[int], NDArray[Any]]
+    about: Mapping[str, Any]
+
+
+def possible_of(path: Path, axes: Axes) -> Possible:
+    """What the file at `path` can do, as far as `axes` asks.
+
+    Raises:
+        ModelError: No such file, not a known kind, or not readable.
+        ConfigError: The axes lack a shape that the model needs, or have one that it cannot take.
+    """
+    if not path.is_file():
+        raise ModelError(f"{path}: no such file", why="a model was expected there", fix="check the path")
+    suffix = path.suffix.lower()
+    if suffix == CHECKPOINT:
+        return Possible(path=path, runners=("pytorch",))
+    if suffix == ONNX:
+        return possible_of_onnx(path, axes)
+    if suffix in SUFFIXES:
+        sidecar = EngineManifest.read(path) if sidecar_path(path).exists() else None
+        return Possible(path=path, runners=("inspector",), batches=sidecar.profiles if sidecar else None)
+    raise ModelError(
+        f"{path}: unknown kind of model {suffix or '(no suffix)'}",
+        why=f"known are checkpoints ({CHECKPOINT}), ONNX files ({ONNX}) and engines ({', '.join(SUFFIXES)})",
+        fix="name such a file; rename it when it is one",
+    )
+
+
+def import_runtime(case: Case) -> None:
+    """Import what runs it: not the model's load time. Raises: MissingPackageError."""
+    if case.runner == "pytorch":
+        require("torch", extra="train")
+    elif case.runner == "openvino":
+        require("openvino", extra="openvino")
+    elif case.path.suffix.lower() == ONNX:
+        require("onnxruntime", extra="onnxruntime")
+
+
+@contextmanager
+def open_subject(case: Case) -> Iterator[Subject]:
+    """Open the model of a case, and close it afterwards.
+
+    Raises:
+        ModelError, CheckpointError: It cannot be used.
+        DeviceError: There is no GPU for it, or a provider does not run.
+        MissingPackageError: What runs it is not installed.
+    """
+    opened = {"pytorch": _checkpoint, "inspector": _inspector}.get(case.runner, _graph)
+    with opened(case) as subject:
+        yield subject
+
+
+@contextmanager
+def _inspector(case: Case) -> Iterator[Subject]:
+    with _loaded(case) as inspector:
+        about = inspector.describe()
+        dtype = "uint8" if about["input_dtype"] == "uint8" else "float32"
+        wrapped = Wrapped(name=case.name, inspector=inspector, strips=strips(inspector.spec, dtype=dtype), rows=case.batch)
+
+        def answer(index: int) -> NDArray[Any]:
+            return np.array(wrapped.results(index)[0].heatmap).ravel()
+
+        yield Subject(name=case.name, items=case.batch, run=wrapped.run, answer=answer, about={**about, "takes": f"strips, {dtype}"})
+
+
+def _loaded(case: Case) -> Inspector:
+    if case.graph is False:
+        backend = TensorRtBackend.load(case.path, options=RunOptions(graph=False))
+        manifest = backend.model.manifest
+        return Inspector(backend, threshold=manifest.threshold if manifest else 1.0)
+    return Inspector.load(case.path, providers=case.providers, threads=case.threads)
+
+
+@contextmanager
+def _checkpoint(case: Case) -> Iterator[Subject]:
+    torch = require("torch", extra="train")
+    from lineside.train.checkpoint_model import CheckpointModel
+
+    threads = case.threads or physical_cores()
+    with CheckpointModel.load(case.path, threads=threads) as model:
+        rotation = strips(model.spec)
+
+        def answer(index: int) -> NDArray[Any]:
+            if torch.get_num_threads() != threads:  # another case has set its own
+                torch.set_num_threads(threads)
+            return np.concatenate([model.heatmap(rotation.take(index * case.batch + row)).ravel() for row in range(case.batch)])
+
+        def run(index: int) -> None:
+            answer(index)
+
+        about = {"backend": "pytorch-eager", "torch": torch.__version__, "threads": threads, "takes": "strips, float32"}
+        yield Subject(name=case.name, items=case.batch, run=run, answer=answer, about=about)
+
+
+@contextmanager
+def _graph(case: Case) -> Iterator[Subject]:
+    with open_graph(case) as graph:
+
+        def run(index: int) -> None:
+            graph.run(index)
+
+        yield Subject(name=case.name, items=case.batch, run=run, answer=lambda index: graph.run(index)[0].ravel(), about=graph.about)

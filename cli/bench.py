@@ -1,0 +1,89 @@
+"""`lineside bench`: how fast are these models on this machine?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+from rich.text import Text
+
+from lineside.files import json_text, make_output_folder, write_text
+
+from ._console import STDOUT, ForceOption, JsonOption, ProviderOption, bar, check_json, emit
+
+if TYPE_CHECKING:
+    from lineside.benchmarks.bench import Measurement
+
+
+def bench(
+    models: Annotated[
+        list[Path], typer.Argument(help="Checkpoints, ONNX files (ours or any other) and engines; the first is compared with.")
+    ],
+    batch: Annotated[str | None, typer.Option(help="Strips, or rows, of one call: 1,4,16.")] = None,
+    threads: Annotated[str | None, typer.Option(help="Threads of one run on the CPU: 1,2. Every physical core unless said.")] = None,
+    shape: Annotated[list[str] | None, typer.Option(help="Of an input of another ONNX file: input=1x3x224x224; again for more.")] = None,
+    runner: Annotated[
+        str | None, typer.Option(help="Who runs ONNX files: inspector, onnxruntime, openvino. Ours in an Inspector unless said.")
+    ] = None,
+    graph: Annotated[str | None, typer.Option(help="CUDA graph of engines: on,off.")] = None,
+    provider: ProviderOption = None,
+    seconds: Annotated[float, typer.Option(help="Of the interleaved measurement, for all together.")] = 30.0,
+    paced: Annotated[
+        float | None, typer.Option(metavar="MS", help="Also measure one call every so many milliseconds, idle between.")
+    ] = None,
+    cold_start: Annotated[bool, typer.Option(help="Load time and memory, each in a process of its own.")] = True,
+    report: Annotated[Path | None, typer.Option(metavar="DIR", help="A folder for bench.html, bench.json and bench.csv.")] = None,
+    json: JsonOption = None,
+    force: ForceOption = False,
+) -> None:
+    """Measure models against each other: latency, throughput, cold start and memory, in one interleaved run.
+
+    Example: lineside bench strip.onnx strip.int8.onnx --seconds 60 --report REPORT
+
+    Example: lineside bench resnet18.onnx --shape input=1x3x224x224 --batch 1,16 --runner onnxruntime,openvino
+    """
+    from lineside.benchmarks.axes import Axes
+    from lineside.benchmarks.bench import BenchOptions
+    from lineside.benchmarks.bench import bench as measure
+    from lineside.benchmarks.bench_page import page_of
+    from lineside.benchmarks.console import console
+    from lineside.benchmarks.report import csv_of
+
+    check_json(json, force=force)
+    axes = Axes.parse(batch=batch, threads=threads, providers=provider, shapes=shape or (), runners=runner, graph=graph)
+    options = BenchOptions(seconds=seconds, paced_ms=paced, cold=cold_start)
+    if report is not None:
+        make_output_folder(report, force=force)
+    found = measure(models, axes, options, progress=bar)
+    value = found.to_json()
+    if report is not None:
+        write_text(report / "bench.json", json_text(value))
+        write_text(report / "bench.csv", csv_of(found))
+        write_text(report / "bench.html", page_of(found))
+    emit(value, json=json)
+    if json != STDOUT:
+        where = [Text(f"{report}: bench.html, bench.json, bench.csv")] if report is not None else []
+        console().print(_table(found), *_remarks(found), *where, sep="\n")
+
+
+def _table(found: Measurement) -> Table:
+    from lineside.benchmarks.report import CELLS, cells_of
+
+    title = "One interleaved run; ratio per strip to the first model"
+    table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column(CELLS[0], style="cyan", overflow="fold", min_width=10)
+    for column in CELLS[1:]:
+        table.add_column(column, justify="right", no_wrap=True)
+    for row in found.rows:
+        name, *numbers = cells_of(row)
+        table.add_row(Text(name), *numbers)
+    return table
+
+
+def _remarks(found: Measurement) -> list[Text]:
+    from lineside.benchmarks.report import remarks_of
+
+    return [Text(text, style="yellow") for text in remarks_of(found)]
