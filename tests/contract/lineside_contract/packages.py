@@ -19,16 +19,17 @@ from pathlib import Path
 HOME = Path(__file__).parents[3] / ".bindings"
 STUBS = "stubs"
 STAMP = ".installed"
-_PARALLEL = 4
+_PARALLEL = 6
 _TRIES = 2
 
 
 @dataclass(frozen=True)
 class Package:
-    """One version of something: `requirements` are installed together, without their dependencies."""
+    """One version of something: `requirements` are installed together, without their dependencies; `source`: its archive alone."""
 
     name: str
     requirements: tuple[str, ...]
+    source: bool = False
 
     def folder(self, home: Path = HOME) -> Path:
         """Where it is; the message of an assertion error says why it is not there."""
@@ -58,7 +59,9 @@ LEAN = Package("tensorrt-lean-11.4.0.106", ("tensorrt-lean-cu13-libs==11.4.0.106
 """The real library, not only its bindings."""
 LEAN_MODULE = "from tensorrt_lean_bindings import *\nfrom tensorrt_lean_bindings import __version__\n"
 """All that the metapackage `tensorrt-lean-cu13` holds; it is not a wheel."""
-ALL = (LEAN, *CUDA, *TENSORRT, *POLYGRAPHY)
+PYCUDA = tuple(Package(f"pycuda-{version}", (f"pycuda=={version}",), source=True) for version in ("2024.1", "2026.1"))
+"""Builds only where the CUDA toolkit is: its documentation and its source are read instead."""
+ALL = (*PYCUDA, LEAN, *CUDA, *TENSORRT, *POLYGRAPHY)
 
 _SYMBOLS = {
     "nvinfer": (
@@ -90,15 +93,15 @@ def _install(package: Package, home: Path) -> str:
     if folder.is_dir() and of.is_file() and of.read_text() == wanted:
         return ""
     failed.unlink(missing_ok=True)
-    command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--no-compile"]
+    action = (
+        ["download", "--no-binary", ":all:", "--no-build-isolation", "--dest"]
+        if package.source
+        else ["install", "--only-binary", ":all:", "--no-compile", "--target"]
+    )
+    command = [sys.executable, "-m", "pip", *action, str(folder), "--quiet", "--disable-pip-version-check", "--no-deps"]
     for _ in range(_TRIES):
         shutil.rmtree(folder, ignore_errors=True)
-        done = subprocess.run(
-            [*command, "--only-binary", ":all:", "--target", str(folder), *package.requirements],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        done = subprocess.run([*command, *package.requirements], capture_output=True, text=True, check=False)
         if done.returncode == 0:
             if package is LEAN:
                 (folder / "tensorrt_lean").mkdir()
