@@ -21,6 +21,7 @@ Polygraphy, and where it is not used. Its sources (backend/trt/loader.py, config
 from __future__ import annotations
 
 import signal
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -174,9 +175,18 @@ def _manifest(
 
 @contextmanager
 def _uninterrupted() -> Iterator[None]:
-    """Let Ctrl-C wait for the end of the block, which takes as long as flushing the files."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    """Let Ctrl-C wait for the end of the block, which takes as long as flushing the files.
+
+    By a handler, not by a mask: a signal that this thread masks goes to another one (numpy's), and then interrupts this one all the same.
+    """
+    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGINT) is None:
+        yield  # Python handles signals in the main thread alone, and gives back no handler that is not Python's
+        return
+    pressed: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, frame: pressed.append(number))
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        signal.signal(signal.SIGINT, before)
+        if pressed:
+            signal.raise_signal(signal.SIGINT)
