@@ -61,6 +61,7 @@ def demo(
 def _commands(out: Path, photograph: Path) -> list[list[str]]:
     """The main job, as a user would type it."""
     data, run, model = str(out / "data"), str(out / "run"), str(out / "strip.onnx")
+    ranges, int8 = str(out / "strip.ranges.json"), str(out / "strip.int8.onnx")
     return [
         ["synth", data, "--texture", str(photograph), "--valid", str(VALID)],
         ["train", data, "--out", run, *TRAIN_SETTINGS],
@@ -68,6 +69,10 @@ def _commands(out: Path, photograph: Path) -> list[list[str]]:
         ["export", str(out / "run" / "best.pt"), "--out", model],
         ["show", model],
         ["infer", model, str(out / "data" / "test"), "--out", str(out / "results")],
+        ["calibrate", model, data, "--out", ranges],
+        ["quantize", model, ranges, "--target", "onnxruntime", "--out", int8],
+        ["qualify", int8, "--reference", model, "--dataset", data, "--report", str(out / "qualification")],
+        ["bench", model, int8, "--seconds", "15", "--report", str(out / "bench")],
     ]
 
 
@@ -75,6 +80,7 @@ def _result(out: Path) -> dict[str, Any]:
     """What the demo found, and where everything lies."""
     metrics = json_module.loads((out / "evaluation" / "metrics.json").read_text())
     spot = metrics["kinds"]["spot"]
+    qualification = json_module.loads((out / "qualification" / "report.json").read_text())
     return {
         "spot_image_auroc": spot["image_auroc"],
         "spot_recall": spot["verdict_recall"],
@@ -88,6 +94,9 @@ def _result(out: Path) -> dict[str, Any]:
         "worst_strips": str(out / "evaluation" / "worst.png"),
         "curves": str(out / "evaluation" / "curves.png"),
         "metrics": str(out / "evaluation" / "metrics.json"),
+        "int8": qualification["answer"],
+        "qualification": str(out / "qualification" / "report.html"),
+        "bench": str(out / "bench" / "bench.html"),
     }
 
 
@@ -106,6 +115,9 @@ def _table(result: dict[str, Any]) -> Table:
             ("curves", result["curves"]),
             ("metrics", result["metrics"]),
             ("model", model),
+            ("INT8 in its place", result["int8"]),
+            ("why, on a page", result["qualification"]),
+            ("how fast, on a page", result["bench"]),
             ("next", f"lineside infer {model} YOUR_STRIPS --out results"),
         ],
     )
