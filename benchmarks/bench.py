@@ -4,7 +4,7 @@ In:   model files, axes and `BenchOptions`.
 Out:  `Measurement`: a row per case, with everything that was measured of it and the environment.
 Every case is opened first, so that what cannot run is said before anything is measured; its answers to different inputs are compared; its
 cold start is measured in a process of its own. Then all run in one interleaved measurement (`latency`), and, where asked, once more paced
-and for minutes (`soak`).
+and for minutes (`soak`). Where the machine counts energy, each runs alone for a few seconds more (`power`).
 """
 
 from __future__ import annotations
@@ -29,7 +29,11 @@ from .axes import Axes, Case, cases_of
 from .cold_start import ColdStart, cold_start
 from .environment import environment
 from .latency import LatencyOptions, Row, measure
+from .power import energy_of, open_meters
+from .soak import Minute, soak
 from .subjects import Subject, open_subject, possible_of
+from .throttle import ThrottleWatch
+from .yardstick import Yardstick
 
 SCHEMA = 1
 FLAT_OUT, PACED = "flat out", "paced"
@@ -74,6 +78,11 @@ class BenchOptions:
         words += ["--soak", f"{self.soak_minutes:g}"] if self.soak_minutes is not None else []
         return words if self.cold else [*words, "--no-cold-start"]
 
+    @property
+    def modes(self) -> dict[str, float | None]:
+        """The interleaved measurements, with their periods."""
+        return {FLAT_OUT: None} if self.paced_ms is None else {FLAT_OUT: None, PACED: self.paced_ms}
+
     def latency(self, period_ms: float | None) -> LatencyOptions:
         """Of one of the interleaved measurements."""
         return LatencyOptions(seconds=self.seconds, warm_up_seconds=self.warm_up_seconds, period_ms=period_ms, seed=self.seed)
@@ -93,6 +102,7 @@ class BenchRow:
         about: What really ran it.
         start: Cold start; None when it was not measured.
         file: Size and sha256 of the model.
+        joules: Of one item, by meter; empty where the machine has none, and for paced rows.
     """
 
     case: Case
@@ -104,6 +114,7 @@ class BenchRow:
     about: Mapping[str, Any]
     start: ColdStart | None
     file: Mapping[str, Any]
+    joules: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def is_compared(self) -> bool:
@@ -134,16 +145,31 @@ class BenchRow:
             "doubt": self.doubt,
             "cold_start": {**asdict(self.start), "total_ms": self.start.total_ms} if self.start else None,
             "file": dict(self.file),
+            "joules_per_item": dict(self.joules),
             "about": dict(self.about),
         }
 
 
 @dataclass(frozen=True, kw_only=True)
 class Measurement:
-    """All rows, and where and when they were measured."""
+    """What was measured, where and when.
+
+    Attributes:
+        rows: A row per case and mode.
+        yardsticks: Milliseconds of the yardstick in each round, by mode.
+        minutes: Of the soak.
+        left_out: What a model cannot do, in words.
+        watched: What this machine says when it holds itself back.
+        command: Measures it again.
+        when: UTC.
+        environment: The machine.
+    """
 
     rows: tuple[BenchRow, ...]
+    yardsticks: Mapping[str, Sequence[float]]
+    minutes: tuple[Minute, ...]
     left_out: tuple[str, ...]
+    watched: tuple[str, ...]
     command: str
     when: str
     environment: Mapping[str, Any] = field(repr=False)
@@ -155,6 +181,9 @@ class Measurement:
             "command": self.command,
             "when": self.when,
             "left_out": list(self.left_out),
+            "watched": list(self.watched),
+            "yardstick_ms": {mode: list(samples_ms) for mode, samples_ms in self.yardsticks.items()},
+            "soak": [minute.to_json() for minute in self.minutes],
             "rows": [{**row.to_json(), "environment": dict(self.environment)} for row in self.rows],
         }
 
@@ -177,30 +206,40 @@ def bench(
         subjects = [stack.enter_context(open_subject(case)) for case in progress(cases, total=len(cases), what="opening")]
         doubts = [doubt_of(subject) for subject in subjects]
         starts = [cold_start(case) if options.cold else None for case in progress(cases, total=len(cases), what="cold starts")]
-        measured: list[BenchRow] = []
-        modes = {FLAT_OUT: None} if options.paced_ms is None else {FLAT_OUT: None, PACED: options.paced_ms}
-        index = AGAIN + 1
-        for mode, period_ms in modes.items():
-            rows = measure(subjects, options.latency(period_ms), first_index=index)
-            index += max(row.total_ms.n + row.warm_up_calls for row in rows)
-            parts = zip(cases, subjects, doubts, starts, rows, _compared(cases, rows, doubts), strict=True)
-            measured += [
-                BenchRow(
-                    case=case,
-                    mode=mode,
-                    row=row,
-                    ratio=ratio,
-                    reference=cases[reference_of(cases, position)].name,
-                    doubt=doubt,
-                    about=subject.about,
-                    start=start,
-                    file=files[case.path],
-                )
-                for position, (case, subject, doubt, start, row, ratio) in enumerate(parts)
-            ]
+        watch = stack.enter_context(ThrottleWatch())
+        runs, index = {}, AGAIN + 1
+        for mode, period_ms in options.modes.items():
+            runs[mode] = measure([*subjects, Yardstick()], options.latency(period_ms), watch=watch.why, first_index=index)
+            index += max(row.total_ms.n + row.warm_up_calls for row in runs[mode])
+        meters = stack.enter_context(open_meters())
+        joules = [energy_of(subject, meters, first_index=index) if meters else {} for subject in subjects]
+        minutes: tuple[Minute, ...] = ()
+        if options.soak_minutes is not None:
+            paced = options.latency(options.paced_ms)
+            minutes = soak(subjects, options.soak_minutes, paced, watch=watch.why, first_index=index, progress=progress)
+        watched = watch.tells
+    rows = [
+        BenchRow(
+            case=case,
+            mode=mode,
+            row=run[position],
+            ratio=ratio,
+            reference=cases[reference_of(cases, position)].name,
+            doubt=doubts[position],
+            about=subjects[position].about,
+            start=starts[position],
+            file=files[case.path],
+            joules=joules[position] if mode == FLAT_OUT else {},
+        )
+        for mode, run in runs.items()
+        for position, (case, ratio) in enumerate(zip(cases, _compared(cases, run[:-1], doubts), strict=True))
+    ]
     return Measurement(
-        rows=tuple(measured),
+        rows=tuple(rows),
+        yardsticks={mode: run[-1].samples_ms for mode, run in runs.items()},
+        minutes=minutes,
         left_out=tuple(left_out),
+        watched=watched,
         command=shlex.join(["lineside", "bench", *map(str, models), *axes.words(), *options.words()]),
         when=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         environment=environment(),

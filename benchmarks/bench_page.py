@@ -14,27 +14,31 @@ import numpy as np
 
 from lineside.page import facts_of, page, table_of
 
+from .baseline import Against
 from .bench import FLAT_OUT, BenchRow, Measurement
-from .report import CELLS, cells_of, number, remarks_of
-from .svg import AXIS_PX, COLOURS, INK, LABEL_PX, LANE_PX, MARGIN_PX, Axis, intervals, line, path, scale, stacked_bars, svg, text
+from .environment import machine_of
+from .report import CELLS, CHANGE_CELLS, cells_of, change_cells_of, number, remarks_of
+from .svg import AXIS_PX, COLOURS, INK, LABEL_PX, LANE_PX, MARGIN_PX, Axis, intervals, line, lines, path, scale, stacked_bars, svg, text
 
 BINS = 96
 """Of a distribution, over the whole axis."""
 
 
-def page_of(found: Measurement) -> str:
-    """The page."""
+def page_of(found: Measurement, against: Against | None = None) -> str:
+    """The page; with `against`, also what has changed since."""
     models = list(dict.fromkeys(row.case.model for row in found.rows))
     title = f"{models[0]}: how fast" if len(models) == 1 else f"{models[0]} and {len(models) - 1} more: how fast"
-    return page(title, _parts(found, title))
+    return page(title, _parts(found, against, title))
 
 
-def _parts(found: Measurement, title: str) -> Iterator[str]:
+def _parts(found: Measurement, against: Against | None, title: str) -> Iterator[str]:
     yield f"<h1>{escape(title)}</h1>"
     yield from (f"<p>{escape(sentence)}</p>" for sentence in _in_words(found))
     there = found.environment
     yield facts_of([("machine", machine_of(there)), ("measured", found.when), ("command", found.command)])
     yield from (f'<p class="unknown">{escape(text)}</p>' for text in remarks_of(found))
+    if against is not None:
+        yield from _changes(against)
     yield "<h2>Latency of one call</h2>"
     yield table_of(CELLS, [cells_of(row) for row in found.rows])
     yield (
@@ -58,16 +62,11 @@ def _parts(found: Measurement, title: str) -> Iterator[str]:
     if started:
         yield "<h2>Cold start</h2><p>In a process of its own: Python, importing what runs the model, loading it, its first answer.</p>"
         yield stacked_bars([(row.case.name, _start(row)) for row in started], unit="ms", says="cold start as stacked bars")
+    if found.minutes:
+        yield from _soak(found)
     yield "<h2>What ran</h2>"
     yield from (_about(row) for row in found.rows if row.mode == FLAT_OUT)
     yield "<h2>Where</h2>" + facts_of(_environment(there))
-
-
-def machine_of(there: Any) -> str:
-    """A machine in a line."""
-    gpus = ", ".join(str(gpu.get("name")) for gpu in there["gpus"])
-    cpu = f"{there['cpu']['model']}, {there['cpu']['physical']} cores"
-    return f"{gpus}; {cpu}" if gpus else cpu
 
 
 def distributions(rows: Sequence[BenchRow]) -> str:
@@ -88,6 +87,32 @@ def distributions(rows: Sequence[BenchRow]) -> str:
         body.append(line(axis.at(total.p50), base - LANE_PX, axis.at(total.p50), base, colour=COLOURS[0], width=2.5))
         body += [line(axis.at(tail), base - 9, axis.at(tail), base, colour=INK, width=1.3) for tail in (total.p90, total.p99, total.max)]
     return svg(bottom + AXIS_PX - 10, body, says="distributions of the latencies")
+
+
+def _changes(against: Against) -> Iterator[str]:
+    yield f"<h2>Since {escape(against.when)}</h2>"
+    yield from (f'<p class="unknown">{escape(text)}</p>' for text in against.remarks)
+    yield table_of(CHANGE_CELLS, [change_cells_of(change) for change in against.changes])
+    allowed = against.changes[0].allowed
+    yield f"<p>Slower: the whole interval of the ratio lies above {1 + allowed:.2f}. Baseline: {escape(str(against.path))}.</p>"
+
+
+def _soak(found: Measurement) -> Iterator[str]:
+    minutes = found.minutes
+    yield f"<h2>Soak: {len(minutes)} windows of a minute or less</h2><p>Solid: p50; dashed: p99; all in the order of time.</p>"
+    names = list(minutes[0].total_ms)
+    series = [
+        (name, [getattr(minute.total_ms[name], which) for minute in minutes], dash)
+        for name in names
+        for which, dash in (("p50", ""), ("p99", "5 3"))
+    ]
+    yield lines(series, unit="ms", across="minute", says="latency in each minute of the soak")
+    memory = [minute.rss_mib for minute in minutes]
+    yield f"<p>Resident memory of the process with all models: {memory[0]:.0f} MiB in the first window, {memory[-1]:.0f} in the last.</p>"
+    yield lines([("resident memory", memory, "")], unit="MiB", across="minute", says="memory in each minute of the soak", height=120)
+    throttled = sum(sum(minute.throttled.values()) for minute in minutes)
+    said = ", ".join(found.watched) or "nothing"
+    yield f"<p>The machine held itself back in {throttled} calls. It would tell of: {escape(said)}.</p>"
 
 
 def _in_words(found: Measurement) -> Iterator[str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import os
 import platform
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,13 @@ def environment(root: Path = ROOT) -> dict[str, Any]:
         "cuda": asdict(machine.driver) if machine.driver else None,
         "gpus": read_gpus(),
     }
+
+
+def machine_of(found: Mapping[str, Any]) -> str:
+    """The machine of an environment in a line: where two measurements can be compared, it is the same."""
+    cpu = f"{found['cpu']['model']}, {found['cpu']['physical']} cores"
+    gpus = ", ".join(str(gpu.get("name")) for gpu in found["gpus"])
+    return f"{gpus}; {cpu}" if gpus else cpu
 
 
 def _cpu(root: Path) -> dict[str, Any]:

@@ -8,6 +8,7 @@ Through ctypes (NVML API reference), so that a measurement needs no package. Cha
 from __future__ import annotations
 
 import ctypes
+from types import TracebackType
 from typing import Any
 
 LIBRARY = "libnvidia-ml.so.1"
@@ -16,12 +17,68 @@ _CLOCK_SM, _CLOCK_MEMORY = 1, 2  # nvmlClockType_t
 _TEMPERATURE_GPU = 0  # nvmlTemperatureSensors_t
 _OK = 0
 _W_PER_MW = 1e-3
+_J_PER_MJ = 1e-3
+THROTTLE_REASONS = {
+    0x4: "the GPU's power cap",
+    0x8: "the GPU's hardware slowdown",
+    0x20: "the GPU is too hot (software)",
+    0x40: "the GPU is too hot (hardware)",
+    0x80: "the GPU's power brake",
+}
+"""nvmlClocksThrottleReasons (NVML API reference)."""
 
 
 class _Memory(ctypes.Structure):
     """nvmlMemory_t, in bytes."""
 
     _fields_ = (("total", ctypes.c_ulonglong), ("free", ctypes.c_ulonglong), ("used", ctypes.c_ulonglong))
+
+
+class NvmlSession:
+    """NVML kept open, for what is asked often. `close()` is idempotent; without a driver there are no GPUs and nothing is told."""
+
+    def __init__(self) -> None:
+        self.gpus: list[ctypes.c_void_p] = []
+        self._nvml: Any = None
+        try:
+            nvml = ctypes.CDLL(LIBRARY)
+        except OSError:
+            return
+        if nvml.nvmlInit_v2() != _OK:
+            return
+        self._nvml = nvml
+        for index in range(_integer(nvml, "nvmlDeviceGetCount_v2") or 0):
+            device = ctypes.c_void_p()
+            if nvml.nvmlDeviceGetHandleByIndex_v2(ctypes.c_uint(index), ctypes.byref(device)) == _OK:
+                self.gpus.append(device)
+
+    def throttle_reasons(self) -> list[str]:
+        """Why the clocks of a GPU are lower than they could be, leaving out that nothing is to be done and what somebody has set."""
+        bits = 0
+        for device in self.gpus:
+            bits |= self._long("nvmlDeviceGetCurrentClocksThrottleReasons", device) or 0
+        return [why for bit, why in THROTTLE_REASONS.items() if bits & bit]
+
+    def joules(self) -> float | None:
+        """Energy of all GPUs since the driver was loaded; None where they do not count it (before Volta)."""
+        found = [self._long("nvmlDeviceGetTotalEnergyConsumption", device) for device in self.gpus]
+        return sum(one for one in found if one is not None) * _J_PER_MJ if any(one is not None for one in found) else None
+
+    def close(self) -> None:
+        """Let go of the library."""
+        if self._nvml is not None:
+            self._nvml.nvmlShutdown()
+            self._nvml, self.gpus = None, []
+
+    def __enter__(self) -> NvmlSession:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def _long(self, function: str, device: ctypes.c_void_p) -> int | None:
+        value = ctypes.c_ulonglong()
+        return value.value if getattr(self._nvml, function)(device, ctypes.byref(value)) == _OK else None
 
 
 def read_gpus() -> list[dict[str, Any]]:

@@ -11,6 +11,7 @@ import io
 from collections.abc import Mapping
 from typing import Any
 
+from .baseline import Change
 from .bench import FLAT_OUT, BenchRow, Measurement
 
 CELLS = ("model", "n", "p50 ms", "p90 ms", "p99 ms", "max ms", "per second", "ratio", "95 %", "cold ms", "peak MiB", "file MiB")
@@ -53,9 +54,28 @@ def remarks_of(measurement: Measurement) -> list[str]:
             remarks.append(f"{told}; they do not count in ratios")
         if not row.row.settled and row.mode == FLAT_OUT:
             remarks.append(f"{name}: its times did not settle in the warm-up of {row.row.warm_up_calls} calls")
+        if row.joules:
+            energy = ", ".join(f"{meter} {number(joules)} J" for meter, joules in row.joules.items())
+            remarks.append(f"{name}: energy per strip or row, run alone: {energy}")
         if row.row.overrun:
             remarks.append(f"{name}: {row.row.overrun} of {row.row.total_ms.n} calls took longer than the period")
     return remarks
+
+
+CHANGE_CELLS = ("row", "then ms", "now ms", "ratio", "95 %", "")
+
+
+def change_cells_of(change: Change) -> tuple[str, ...]:
+    """One line of the table of changes; times are medians of one call."""
+    ratio = change.ratio
+    return (
+        f"{change.name}, {change.mode}",
+        number(change.before_ms),
+        number(change.now_ms),
+        f"{ratio.value:.3f}",
+        f"{ratio.low:.3f}{_GAP}..{_GAP}{ratio.high:.3f}",
+        change.answer,
+    )
 
 
 def csv_of(measurement: Measurement) -> str:
@@ -82,6 +102,7 @@ def _flat(row: BenchRow, measurement: Measurement) -> dict[str, Any]:
         "ratio_high": row.ratio.high if row.ratio else None,
         "ratio_to": row.reference,
         "throttled_calls": len(row.row.throttled),
+        **{f"joules_{meter}": joules for meter, joules in row.joules.items()},
         "doubt": row.doubt,
         **{name: start.get(name) for name in ("startup_ms", "import_ms", "load_ms", "first_ms", "peak_mib", "process_mib")},
         "file_bytes": row.file["bytes"],

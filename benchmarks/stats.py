@@ -12,9 +12,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
-from lineside.bootstrap import CONFIDENCE, RESAMPLES, Interval, bootstrap
+from lineside.bootstrap import CONFIDENCE, RESAMPLES, Draws, Interval, bootstrap
 from lineside.errors import ConfigError
 
 
@@ -70,6 +71,43 @@ def median_ratio(
         confidence=expanded(confidence, len(ratios)),
         resamples=resamples,
         seed=seed,
+    )
+    return replace(found, confidence=confidence)
+
+
+BLOCKS = 20
+"""Of consecutive calls, that are drawn as a whole."""
+
+
+def ratio_of_separate_medians(
+    numerator: ArrayLike, denominator: ArrayLike, *, confidence: float = CONFIDENCE, resamples: int = RESAMPLES, seed: int = 0
+) -> Interval:
+    """Median over median of two runs that have no rounds in common, with its interval.
+
+    Blocks of consecutive values are drawn, not single ones (Kunsch 1989): neighbours are alike, and a slow stretch of a run would else
+    count as many independent slow calls.
+
+    Args:
+        numerator, denominator: Values in the order in which they were measured, one or more each.
+        confidence: How often the interval holds the true ratio.
+        resamples: Draws.
+        seed: Of the draws.
+    """
+    arrays = [np.asarray(values, np.float64) for values in (numerator, denominator)]
+    above, below = (np.array_split(array, min(BLOCKS, len(array))) for array in arrays)
+    blocks = [*above, *below]
+
+    def ratio(draws: Draws) -> NDArray[np.float64]:
+        medians = [
+            [np.median(np.concatenate([blocks[index] for index in part])) for part in (draw[: len(above)], draw[len(above) :])]
+            for draw in draws
+        ]
+        quotients: NDArray[np.float64] = np.divide(*np.asarray(medians).T)
+        return quotients
+
+    strata = [*(0 for _ in above), *(1 for _ in below)]
+    found = bootstrap(
+        ratio, len(blocks), strata=strata, confidence=expanded(confidence, min(len(above), len(below))), resamples=resamples, seed=seed
     )
     return replace(found, confidence=confidence)
 

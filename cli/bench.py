@@ -12,9 +12,12 @@ from rich.text import Text
 
 from lineside.files import json_text, make_output_folder, write_text
 
-from ._console import STDOUT, ForceOption, JsonOption, ProviderOption, bar, check_json, emit
+from ._console import ANSWER_IS_NO, STDOUT, ForceOption, JsonOption, ProviderOption, bar, check_json, emit
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from lineside.benchmarks.baseline import Against
     from lineside.benchmarks.bench import Measurement
 
 
@@ -34,18 +37,27 @@ def bench(
     paced: Annotated[
         float | None, typer.Option(metavar="MS", help="Also measure one call every so many milliseconds, idle between.")
     ] = None,
+    soak: Annotated[float | None, typer.Option(metavar="MINUTES", help="Measure on, minute by minute; at the pace of --paced.")] = None,
     cold_start: Annotated[bool, typer.Option(help="Load time and memory, each in a process of its own.")] = True,
     report: Annotated[Path | None, typer.Option(metavar="DIR", help="A folder for bench.html, bench.json and bench.csv.")] = None,
+    against: Annotated[
+        Path | None, typer.Option(metavar="BASELINE.json", help="An earlier bench.json of this machine: exit with 3 when slower.")
+    ] = None,
+    allow: Annotated[float, typer.Option(metavar="PERCENT", help="Slower than the baseline by so much is no regression.")] = 10.0,
+    force_baseline: Annotated[bool, typer.Option("--force-baseline", help="Compare with one of another machine, and say so.")] = False,
     json: JsonOption = None,
     force: ForceOption = False,
 ) -> None:
     """Measure models against each other: latency, throughput, cold start and memory, in one interleaved run.
+
+    With --against exits with 3 when the whole 95 % interval of a row's ratio to the baseline lies above the allowance.
 
     Example: lineside bench strip.onnx strip.int8.onnx --seconds 60 --report REPORT
 
     Example: lineside bench resnet18.onnx --shape input=1x3x224x224 --batch 1,16 --runner onnxruntime,openvino
     """
     from lineside.benchmarks.axes import Axes
+    from lineside.benchmarks.baseline import Baseline
     from lineside.benchmarks.bench import BenchOptions
     from lineside.benchmarks.bench import bench as measure
     from lineside.benchmarks.bench_page import page_of
@@ -54,19 +66,23 @@ def bench(
 
     check_json(json, force=force)
     axes = Axes.parse(batch=batch, threads=threads, providers=provider, shapes=shape or (), runners=runner, graph=graph)
-    options = BenchOptions(seconds=seconds, paced_ms=paced, cold=cold_start)
+    options = BenchOptions(seconds=seconds, paced_ms=paced, soak_minutes=soak, cold=cold_start)
+    baseline = Baseline.of_this_machine(against, force=force_baseline) if against is not None else None
     if report is not None:
         make_output_folder(report, force=force)
     found = measure(models, axes, options, progress=bar)
-    value = found.to_json()
+    since = baseline.compare(found, allowed=allow / 100) if baseline is not None else None
+    value = {**found.to_json(), "against": since.to_json() if since else None}
     if report is not None:
         write_text(report / "bench.json", json_text(value))
         write_text(report / "bench.csv", csv_of(found))
-        write_text(report / "bench.html", page_of(found))
+        write_text(report / "bench.html", page_of(found, since))
     emit(value, json=json)
     if json != STDOUT:
         where = [Text(f"{report}: bench.html, bench.json, bench.csv")] if report is not None else []
-        console().print(_table(found), *_remarks(found), *where, sep="\n")
+        console().print(_table(found), *_remarks(found), *(_changes(since) if since else []), *where, sep="\n")
+    if since is not None and since.slower:
+        raise typer.Exit(ANSWER_IS_NO)
 
 
 def _table(found: Measurement) -> Table:
@@ -81,6 +97,19 @@ def _table(found: Measurement) -> Table:
         name, *numbers = cells_of(row)
         table.add_row(Text(name), *numbers)
     return table
+
+
+def _changes(since: Against) -> list[RenderableType]:
+    from lineside.benchmarks.report import CHANGE_CELLS, change_cells_of
+
+    table = Table(title=Text(f"Against {since.path} of {since.when}"), title_justify="left", title_style="bold", box=SIMPLE_HEAD)
+    table.add_column(CHANGE_CELLS[0], style="cyan", overflow="fold", min_width=10)
+    for column in CHANGE_CELLS[1:]:
+        table.add_column(column, justify="right", no_wrap=True)
+    for change in since.changes:
+        name, *cells = change_cells_of(change)
+        table.add_row(Text(name), *cells)
+    return [table, *(Text(text, style="yellow") for text in since.remarks)]
 
 
 def _remarks(found: Measurement) -> list[Text]:

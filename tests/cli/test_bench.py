@@ -41,6 +41,45 @@ def test_json_on_stdout_is_json_alone(capsys: pytest.CaptureFixture[str]) -> Non
     assert json.loads(capsys.readouterr().out)["schema"] == 1
 
 
+def test_a_baseline_of_this_machine_is_compared_with(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    baseline = tmp_path / "baseline.json"
+    assert bench(str(MODELS / "production.onnx"), "--json", str(baseline)) == 0
+    assert bench(str(MODELS / "production.onnx"), "--against", str(baseline), "--allow", "900") == 0
+    assert "the machine itself took" in capsys.readouterr().out
+
+
+def test_slower_than_the_baseline_exits_with_3(tmp_path: Path) -> None:
+    baseline = tmp_path / "baseline.json"
+    assert bench(str(MODELS / "production.onnx"), "--json", str(baseline)) == 0
+    value = json.loads(baseline.read_text())
+    latency = value["rows"][0]["latency"]
+    latency["samples_ms"] = [ms / 10 for ms in latency["samples_ms"]]
+    baseline.write_text(json.dumps(value))
+    report = tmp_path / "report"
+    assert bench(str(MODELS / "production.onnx"), "--against", str(baseline), "--report", str(report)) == 3
+    assert json.loads((report / "bench.json").read_text())["against"]["changes"][0]["answer"] == "slower"
+    assert "slower" in (report / "bench.html").read_text()
+
+
+def test_a_baseline_of_another_machine_is_refused_unless_forced(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    baseline = tmp_path / "baseline.json"
+    assert bench(str(MODELS / "production.onnx"), "--json", str(baseline)) == 0
+    value = json.loads(baseline.read_text())
+    value["rows"][0]["environment"]["cpu"]["model"] = "Abacus"
+    baseline.write_text(json.dumps(value))
+    assert bench(str(MODELS / "production.onnx"), "--against", str(baseline)) == 2
+    assert "Abacus" in capsys.readouterr().err
+    assert bench(str(MODELS / "production.onnx"), "--against", str(baseline), "--force-baseline", "--allow", "900") == 0
+    assert "of another machine: Abacus" in capsys.readouterr().out
+
+
+def test_a_soak_is_in_the_report(tmp_path: Path) -> None:
+    report = tmp_path / "report"
+    assert bench(str(MODELS / "production.onnx"), "--soak", "0.01", "--report", str(report)) == 0
+    assert len(json.loads((report / "bench.json").read_text())["soak"]) == 1
+    assert "Soak" in (report / "bench.html").read_text()
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -55,6 +94,9 @@ def test_json_on_stdout_is_json_alone(capsys: pytest.CaptureFixture[str]) -> Non
         (["{production}", "--provider", "cuda"], "provider"),
         (["{production}", "--paced", "-1"], "-1"),
         (["{nan}"], "heat"),
+        (["{production}", "--against", "nothing.json"], "nothing.json"),
+        (["{production}", "--against", "{production}"], "not a measurement"),
+        (["{production}", "--soak", "0"], "soak"),
     ],
 )
 def test_bad_input_is_one_message(words: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
