@@ -240,15 +240,17 @@ def _named(cases: Sequence[Case]) -> list[Case]:
     found = []
     for case in cases:
         family = [other for other in cases if other.model == case.model]
-        values = {axis: {str(_without_batch(getattr(other, axis), axis)) for other in family} for axis in tells}
+        values = {axis: {_told(other, axis) for other in family} - {None} for axis in tells}
         words = [tells[axis](case) for axis, different in values.items() if len(different) > 1]
-        found.append(replace(case, name=", ".join([case.model, *words])))
+        found.append(replace(case, name=", ".join([case.model, *filter(None, words)])))
     return found
 
 
-def _without_batch(value: Any, axis: str) -> Any:
-    """Shapes that differ in the batch alone are told by the batch."""
-    return [shape[1:] for shape in value.values()] if axis == "shapes" and value else value
+def _told(case: Case, axis: str) -> str | None:
+    """What tells a case from the others on an axis; None where it has no such axis. The batch tells shapes that differ in it alone."""
+    if axis == "shapes":
+        return str([shape[1:] for shape in case.shapes.values()]) if case.shapes else None
+    return str(getattr(case, axis))
 
 
 def _words(text: str | None) -> list[str]:

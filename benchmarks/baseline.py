@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -21,6 +21,7 @@ import numpy as np
 from lineside.bootstrap import Interval
 from lineside.errors import ConfigError
 
+from .axes import Case
 from .bench import SCHEMA, Measurement
 from .environment import environment, machine_of
 from .stats import ratio_of_separate_medians
@@ -95,13 +96,14 @@ class Against:
 
 @dataclass(frozen=True, kw_only=True)
 class Baseline:
-    """A measurement that was kept."""
+    """A measurement that was kept; slower than it by more than the share `allowed` is a regression."""
 
     path: Path
     when: str
     rows: Mapping[tuple[str, str], Mapping[str, Any]]
     yardsticks: Mapping[str, Sequence[float]]
     environment: Mapping[str, Any]
+    allowed: float = ALLOWED
 
     @classmethod
     def read(cls, path: Path) -> Baseline:
@@ -129,9 +131,11 @@ class Baseline:
         return found
 
     @classmethod
-    def of_this_machine(cls, path: Path, *, force: bool = False) -> Baseline:
-        """Read bench.json; one of another machine only with `force`. Raises: ConfigError."""
-        found = cls.read(path)
+    def of_this_machine(cls, path: Path, *, allowed: float, force: bool = False) -> Baseline:
+        """Read bench.json; one of another machine only with `force`. Raises: ConfigError, also for an allowance below 0."""
+        if not allowed >= 0:
+            raise ConfigError(f"an allowance of {allowed:.0%}", why="slower by less than nothing is faster", fix="use 0 or more")
+        found = replace(cls.read(path), allowed=allowed)
         if not force:
             found.refuse_other_machine(environment())
         return found
@@ -146,22 +150,25 @@ class Baseline:
                 fix="make a baseline here, or add --force-baseline",
             )
 
-    def compare(self, found: Measurement, *, allowed: float = ALLOWED) -> Against:
+    def refuse_other_cases(self, cases: Sequence[Case]) -> None:
+        """Raises: ConfigError, when it has none of them."""
+        known = dict.fromkeys(name for name, _ in self.rows)
+        if not any(case.name in known for case in cases):
+            raise ConfigError(
+                f"{self.path}: no row of {', '.join(case.name for case in cases)}",
+                why=f"it has {', '.join(known)}",
+                fix="measure the same models with the same axes",
+            )
+
+    def compare(self, found: Measurement) -> Against:
         """Compare the rows that both have.
 
         Raises:
-            ConfigError: They have none in common, or the allowance is below 0.
+            ConfigError: They have none in common.
         """
-        if not allowed >= 0:
-            raise ConfigError(f"an allowance of {allowed:.0%}", why="slower by less than nothing is faster", fix="use 0 or more")
         now = {(row.case.name, row.mode): row.row.samples_ms for row in found.rows}
+        self.refuse_other_cases([row.case for row in found.rows])
         common = [key for key in now if key in self.rows]
-        if not common:
-            raise ConfigError(
-                f"{self.path}: no row of this measurement",
-                why=f"it has {', '.join(name for name, _ in self.rows)}",
-                fix="measure the same models with the same axes",
-            )
         changes = []
         for name, mode in common:
             before_ms, now_ms = self.rows[name, mode]["latency"]["samples_ms"], now[name, mode]
@@ -172,7 +179,7 @@ class Baseline:
                     before_ms=median(before_ms),
                     now_ms=median(now_ms),
                     ratio=ratio_of_separate_medians(np.divide(now_ms, found.yardsticks[mode]), np.divide(before_ms, self.yardsticks[mode])),
-                    allowed=allowed,
+                    allowed=self.allowed,
                 )
             )
         return Against(

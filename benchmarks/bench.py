@@ -3,15 +3,16 @@
 In:   model files, axes and `BenchOptions`.
 Out:  `Measurement`: a row per case, with everything that was measured of it and the environment.
 Every case is opened first, so that what cannot run is said before anything is measured; its answers to different inputs are compared; its
-cold start is measured in a process of its own. Then all run in one interleaved measurement (`latency`), and, where asked, once more paced
-and for minutes (`soak`). Where the machine counts energy, each runs alone for a few seconds more (`power`).
+cold start is measured in a process of its own. Then all run in one interleaved measurement (`latency`) and are loaded anew a few times
+during it; where asked, once more paced, and for minutes (`soak`). Where the machine counts energy, each runs alone for a few seconds more
+(`power`).
 """
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
@@ -28,7 +29,7 @@ from .any_onnx import refuse_unused_shapes
 from .axes import Axes, Case, cases_of
 from .cold_start import ColdStart, cold_start
 from .environment import environment
-from .latency import LatencyOptions, Row, measure
+from .latency import Backend, LatencyOptions, Row, measure_loads
 from .power import energy_of, open_meters
 from .soak import Minute, soak
 from .subjects import Subject, open_subject, possible_of
@@ -53,6 +54,7 @@ class BenchOptions:
         warm_up_seconds: The most for one case to settle.
         paced_ms: Measure once more, one call every so many milliseconds.
         soak_minutes: Measure for so many minutes more.
+        loads: How often every model is loaded anew during a measurement; an interval within one load knows nothing of the next.
         cold: Whether to measure load time and memory in processes of their own.
         seed: Of the order of the cases in a round.
     """
@@ -61,10 +63,13 @@ class BenchOptions:
     warm_up_seconds: float = 10.0
     paced_ms: float | None = None
     soak_minutes: float | None = None
+    loads: int = 5
     cold: bool = True
     seed: int = 0
 
     def __post_init__(self) -> None:
+        if self.loads < 1:
+            raise ConfigError(f"{self.loads} loads", why="what is measured is loaded", fix="use 1 or more")
         self.latency(None)
         if self.paced_ms is not None:
             self.latency(self.paced_ms)
@@ -75,6 +80,7 @@ class BenchOptions:
         """As the command line spells them."""
         words = ["--seconds", f"{self.seconds:g}"]
         words += ["--paced", f"{self.paced_ms:g}"] if self.paced_ms is not None else []
+        words += ["--loads", str(self.loads)]
         words += ["--soak", f"{self.soak_minutes:g}"] if self.soak_minutes is not None else []
         return words if self.cold else [*words, "--no-cold-start"]
 
@@ -97,7 +103,8 @@ class BenchRow:
         mode: "flat out" or "paced".
         row: Latency of one call.
         ratio: How many times as long an item takes as one of `reference`; None where that cannot be said.
-        reference: The name of the case that it is compared with: the first model with the same axes; of the first model, its first case.
+        reference: The name of the case that it is compared with: the first model with the same axes, by the same runner where it can; of
+            the first model, its first case.
         doubt: Why the row is not to be trusted; empty when nothing was found.
         about: What really ran it.
         start: Cold start; None when it was not measured.
@@ -189,9 +196,21 @@ class Measurement:
 
 
 def bench(
-    models: Sequence[Path], axes: Axes = Axes(), options: BenchOptions = BenchOptions(), *, progress: Progress = silent
+    models: Sequence[Path],
+    axes: Axes = Axes(),
+    options: BenchOptions = BenchOptions(),
+    *,
+    check: Callable[[Sequence[Case]], object] = len,
+    progress: Progress = silent,
 ) -> Measurement:
     """Measure models against each other.
+
+    Args:
+        models: Files; the first is what the others are compared with.
+        axes: Ways to run them.
+        options: What to measure, and how long.
+        check: Called with the cases before anything is measured; may raise.
+        progress: Told of what takes long.
 
     Raises:
         ConfigError: An axis that a model does not have, or options that cannot be.
@@ -201,23 +220,18 @@ def bench(
     possible = [possible_of(path, axes) for path in models]
     refuse_unused_shapes(possible, axes)
     cases, left_out = cases_of(possible, axes)
+    check(cases)
     files = {path: {"bytes": path.stat().st_size, "sha256": sha256_of_file(path)} for path in {case.path for case in cases}}
-    with ExitStack() as stack:
-        subjects = [stack.enter_context(open_subject(case)) for case in progress(cases, total=len(cases), what="opening")]
-        doubts = [doubt_of(subject) for subject in subjects]
-        starts = [cold_start(case) if options.cold else None for case in progress(cases, total=len(cases), what="cold starts")]
-        watch = stack.enter_context(ThrottleWatch())
-        runs, index = {}, AGAIN + 1
-        for mode, period_ms in options.modes.items():
-            runs[mode] = measure([*subjects, Yardstick()], options.latency(period_ms), watch=watch.why, first_index=index)
-            index += max(row.total_ms.n + row.warm_up_calls for row in runs[mode])
-        meters = stack.enter_context(open_meters())
-        joules = [energy_of(subject, meters, first_index=index) if meters else {} for subject in subjects]
-        minutes: tuple[Minute, ...] = ()
-        if options.soak_minutes is not None:
-            paced = options.latency(options.paced_ms)
-            minutes = soak(subjects, options.soak_minutes, paced, watch=watch.why, first_index=index, progress=progress)
+    with _opened(cases, progress) as subjects:
+        abouts, doubts = [subject.about for subject in subjects], [doubt_of(subject) for subject in subjects]
+    starts = [cold_start(case) if options.cold else None for case in progress(cases, total=len(cases), what="cold starts")]
+    runs, index = {}, AGAIN + 1
+    with ThrottleWatch() as watch:
         watched = watch.tells
+        for mode, period_ms in options.modes.items():
+            latency = options.latency(period_ms)
+            runs[mode] = measure_loads(lambda: _with_yardstick(cases), latency, loads=options.loads, watch=watch.why, first_index=index)
+        joules, minutes = _alone_and_long(cases, options, watch, index, progress)
     rows = [
         BenchRow(
             case=case,
@@ -226,7 +240,7 @@ def bench(
             ratio=ratio,
             reference=cases[reference_of(cases, position)].name,
             doubt=doubts[position],
-            about=subjects[position].about,
+            about=abouts[position],
             start=starts[position],
             file=files[case.path],
             joules=joules[position] if mode == FLAT_OUT else {},
@@ -246,6 +260,34 @@ def bench(
     )
 
 
+@contextmanager
+def _opened(cases: Sequence[Case], progress: Progress = silent) -> Iterator[list[Subject]]:
+    with ExitStack() as stack:
+        yield [stack.enter_context(open_subject(case)) for case in progress(cases, total=len(cases), what="opening")]
+
+
+@contextmanager
+def _with_yardstick(cases: Sequence[Case]) -> Iterator[list[Backend]]:
+    with _opened(cases) as subjects:
+        yield [*subjects, Yardstick()]
+
+
+def _alone_and_long(
+    cases: Sequence[Case], options: BenchOptions, watch: ThrottleWatch, index: int, progress: Progress
+) -> tuple[list[Mapping[str, float]], tuple[Minute, ...]]:
+    """Joules of each case, where the machine counts them, and the soak, where it was asked for."""
+    with ExitStack() as stack:
+        meters = stack.enter_context(open_meters())
+        if not meters and options.soak_minutes is None:
+            return [{} for _ in cases], ()
+        subjects = stack.enter_context(_opened(cases))
+        joules: list[Mapping[str, float]] = [energy_of(subject, meters, first_index=index) if meters else {} for subject in subjects]
+        if options.soak_minutes is None:
+            return joules, ()
+        latency = options.latency(options.paced_ms)
+        return joules, soak(subjects, options.soak_minutes, latency, watch=watch.why, first_index=index, progress=progress)
+
+
 def doubt_of(subject: Subject) -> str:
     """Why a subject's times are not to be trusted: it answers different inputs alike. Empty when it does not."""
     first, other, again = (subject.answer(index).copy() for index in (0, 1, AGAIN))
@@ -259,11 +301,10 @@ def doubt_of(subject: Subject) -> str:
 def reference_of(cases: Sequence[Case], position: int) -> int:
     """Which case one is compared with: the first model's with the same axes, else the first of all."""
     case, first = cases[position], cases[0]
-    if case.model != first.model:
-        for index, other in enumerate(cases):
-            if other.model == first.model and other.axes[1:] == case.axes[1:]:
-                return index
-    return 0
+    if case.model == first.model:
+        return 0
+    alike = [index for index, other in enumerate(cases) if other.model == first.model and other.axes[1:] == case.axes[1:]]
+    return next((index for index in alike if cases[index].runner == case.runner), alike[0] if alike else 0)
 
 
 def _compared(cases: Sequence[Case], rows: Sequence[Row], doubts: Sequence[str]) -> list[Interval | None]:

@@ -99,20 +99,20 @@ def _changes(against: Against) -> Iterator[str]:
 
 def _soak(found: Measurement) -> Iterator[str]:
     minutes = found.minutes
-    yield f"<h2>Soak: {len(minutes)} windows of a minute or less</h2><p>Solid: p50; dashed: p99; all in the order of time.</p>"
+    yield "<h2>Soak: minute by minute</h2><p>In every window of a minute or less, solid: p50; dashed: p99.</p>"
     names = list(minutes[0].total_ms)
     series = [
         (name, [getattr(minute.total_ms[name], which) for minute in minutes], dash)
         for name in names
         for which, dash in (("p50", ""), ("p99", "5 3"))
     ]
-    yield lines(series, unit="ms", across="minute", says="latency in each minute of the soak")
+    yield lines(series, unit="ms", across="window", says="latency in each minute of the soak")
     memory = [minute.rss_mib for minute in minutes]
     yield f"<p>Resident memory of the process with all models: {memory[0]:.0f} MiB in the first window, {memory[-1]:.0f} in the last.</p>"
-    yield lines([("resident memory", memory, "")], unit="MiB", across="minute", says="memory in each minute of the soak", height=120)
+    yield lines([("resident memory", memory, "")], unit="MiB", across="window", says="memory in each minute of the soak", height=120)
     throttled = sum(sum(minute.throttled.values()) for minute in minutes)
-    said = ", ".join(found.watched) or "nothing"
-    yield f"<p>The machine held itself back in {throttled} calls. It would tell of: {escape(said)}.</p>"
+    said = f"It held itself back in {throttled} calls" if found.watched else "This machine does not tell when it holds itself back"
+    yield f"<p>{escape(said)}.</p>"
 
 
 def _in_words(found: Measurement) -> Iterator[str]:

@@ -14,10 +14,13 @@ import math
 import random
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass, field, replace
 from statistics import median
 from time import perf_counter_ns, sleep
 from typing import Any, Protocol
+
+import numpy as np
 
 from lineside.bootstrap import Interval
 from lineside.errors import ConfigError
@@ -92,8 +95,9 @@ class Row:
         total_ms: The whole call, as its caller sees it.
         stages_ms: The stages that the backend told of.
         samples_ms: Every call in the order of the rounds: sample i of all rows is of the same round.
-        warm_up_calls: Calls before the first round.
-        settled: Whether the warm-up found stable times before its bound.
+        warm_up_calls: Calls before the first round, of all loads.
+        settled: Whether every warm-up found stable times before its bound.
+        loads: The rounds before which the backends were loaded anew; the first is 0.
         overrun: Calls that took longer than the period; None without one.
         throttled: Rounds in which the machine held itself back during this call -> why.
     """
@@ -104,6 +108,7 @@ class Row:
     samples_ms: tuple[float, ...]
     warm_up_calls: int
     settled: bool
+    loads: tuple[int, ...] = (0,)
     overrun: int | None = None
     throttled: Mapping[int, str] = field(default_factory=dict)
 
@@ -123,7 +128,8 @@ class Row:
             ConfigError: There is no sound round.
         """
         rounds = self.sound_rounds(other)
-        return median_ratio([self.samples_ms[index] for index in rounds], [other.samples_ms[index] for index in rounds])
+        mine, others = ([row.samples_ms[index] for index in rounds] for row in (self, other))
+        return median_ratio(mine, others, loads=np.searchsorted(self.loads, rounds, side="right"))
 
     def to_json(self) -> dict[str, Any]:
         """A dict of JSON values."""
@@ -157,14 +163,62 @@ def measure(
     Raises:
         ConfigError: No backend, or two of one name.
     """
-    names = [backend.name for backend in backends]
-    if not names or len(set(names)) < len(names):
-        raise ConfigError(f"backends {', '.join(names) or 'none'}", why="each needs a name of its own", fix="name at least one, each once")
-    warm = [_warm_up(backend, options.warm_up_seconds, first_index) for backend in backends]
-    calls = [_Calls() for _ in backends]
-    order = list(range(len(backends)))
+    return measure_loads(lambda: nullcontext(backends), options, loads=1, watch=watch, first_index=first_index)
+
+
+def measure_loads(
+    open_backends: Callable[[], AbstractContextManager[Sequence[Backend]]],
+    options: LatencyOptions,
+    *,
+    loads: int,
+    watch: Callable[[], str] = nothing_known,
+    first_index: int = 0,
+) -> tuple[Row, ...]:
+    """Measure backends against each other, and load all of them anew several times.
+
+    Where a model and its buffers come to lie in memory makes one load of it faster than the next: two loads of one file of 1 ms differ by
+    up to 10 %, and stay different as long as they live. An interval over the rounds of one load knows nothing of that.
+
+    Args:
+        open_backends: Loads the backends, each time the same ones in the same order.
+        options: How long, all loads together.
+        loads: How often.
+        watch, first_index: As in `measure`.
+
+    Returns:
+        A row per backend.
+
+    Raises:
+        ConfigError: No backend, two of one name, or less than one load.
+    """
+    if loads < 1:
+        raise ConfigError(f"{loads} loads", why="what is measured is loaded", fix="use 1 or more")
+    seconds = None if options.seconds is None else options.seconds / loads
+    rounds = None if options.rounds is None else -(-options.rounds // loads)
+    one = replace(options, seconds=seconds, rounds=rounds)
     shuffle = random.Random(options.seed).shuffle
-    first_index += max(count for count, _ in warm)
+    calls: list[_Calls] = []
+    for _ in range(loads):
+        with open_backends() as backends:
+            calls = calls or [_Calls(name) for name in _names(backends)]
+            first_index = _measure_load(backends, calls, one, shuffle, watch, first_index)
+    return tuple(found.row(options.period_ms) for found in calls)
+
+
+def _measure_load(
+    backends: Sequence[Backend],
+    calls: Sequence[_Calls],
+    options: LatencyOptions,
+    shuffle: Callable[[list[int]], None],
+    watch: Callable[[], str],
+    first_index: int,
+) -> int:
+    """Warm up, and add rounds to `calls`; the number of the next input."""
+    for backend, found in zip(backends, calls, strict=True):
+        found.loads.append(len(found.totals_ns))
+        found.warm_ups.append(_warm_up(backend, options.warm_up_seconds, first_index))
+    first_index += max(found.warm_ups[-1][0] for found in calls)
+    order = list(range(len(backends)))
     watch()
     begin, rounds = perf_counter_ns(), 0
     while not _over(options, begin, rounds):
@@ -172,34 +226,43 @@ def measure(
         for which in order:
             _wait_for_tick(options.period_ms, begin)
             total_ns, told = _timed(backends[which], first_index + rounds)
+            if reason := watch():
+                calls[which].throttled[len(calls[which].totals_ns)] = reason
             calls[which].totals_ns.append(total_ns)
             calls[which].stages_ns.append(told)
-            if reason := watch():
-                calls[which].throttled[rounds] = reason
         rounds += 1
-    return tuple(
-        found.row(name, options.period_ms, warm_up_calls=count, settled=settled)
-        for name, found, (count, settled) in zip(names, calls, warm, strict=True)
-    )
+    return first_index + rounds
+
+
+def _names(backends: Sequence[Backend]) -> list[str]:
+    """Raises: ConfigError, when there is none, or two have one name."""
+    names = [backend.name for backend in backends]
+    if not names or len(set(names)) < len(names):
+        raise ConfigError(f"backends {', '.join(names) or 'none'}", why="each needs a name of its own", fix="name at least one, each once")
+    return names
 
 
 @dataclass(frozen=True)
 class _Calls:
     """What was seen of one backend."""
 
+    name: str
     totals_ns: list[int] = field(default_factory=list)
     stages_ns: list[Mapping[str, int]] = field(default_factory=list)
     throttled: dict[int, str] = field(default_factory=dict)
+    loads: list[int] = field(default_factory=list)
+    warm_ups: list[tuple[int, bool]] = field(default_factory=list)
 
-    def row(self, name: str, period_ms: float | None, *, warm_up_calls: int, settled: bool) -> Row:
+    def row(self, period_ms: float | None) -> Row:
         samples_ms = _ms(self.totals_ns)
         return Row(
-            name=name,
+            name=self.name,
             total_ms=Percentiles.of(samples_ms),
             stages_ms={stage: Percentiles.of(_ms([call[stage] for call in self.stages_ns])) for stage in self.stages_ns[0]},
             samples_ms=tuple(samples_ms),
-            warm_up_calls=warm_up_calls,
-            settled=settled,
+            loads=tuple(self.loads),
+            warm_up_calls=sum(count for count, _ in self.warm_ups),
+            settled=all(settled for _, settled in self.warm_ups),
             overrun=None if period_ms is None else sum(sample > period_ms for sample in samples_ms),
             throttled=self.throttled,
         )

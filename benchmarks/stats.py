@@ -41,7 +41,13 @@ class Percentiles:
 
 
 def median_ratio(
-    numerator: Sequence[float], denominator: Sequence[float], *, confidence: float = CONFIDENCE, resamples: int = RESAMPLES, seed: int = 0
+    numerator: Sequence[float],
+    denominator: Sequence[float],
+    *,
+    loads: ArrayLike | None = None,
+    confidence: float = CONFIDENCE,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
 ) -> Interval:
     """The median of the rounds' ratios, with its interval.
 
@@ -51,6 +57,8 @@ def median_ratio(
 
     Args:
         numerator, denominator: Values of the same rounds, in the same order; above 0.
+        loads: (n,) which load of the models a round is of. With several, whole loads are drawn, and then rounds of each: what a load has
+            in common is not measured again by more rounds. None: all are of one.
         confidence: How often the interval holds the true ratio.
         resamples: Draws.
         seed: Of the draws.
@@ -65,14 +73,20 @@ def median_ratio(
             fix="measure both in the same rounds",
         )
     ratios = np.asarray(numerator, np.float64) / np.asarray(denominator, np.float64)
-    found = bootstrap(
-        lambda draws: np.median(ratios[draws], axis=1),
-        len(ratios),
-        confidence=expanded(confidence, len(ratios)),
-        resamples=resamples,
-        seed=seed,
-    )
-    return replace(found, confidence=confidence)
+    groups = [ratios] if loads is None else np.split(ratios, np.flatnonzero(np.diff(np.asarray(loads))) + 1)
+    drawn = len(groups) if len(groups) > 1 else len(ratios)
+    rng = np.random.default_rng(seed + 1)
+
+    def of_rounds(draws: Draws) -> NDArray[np.float64]:
+        return np.asarray(np.median(ratios[draws], axis=1))
+
+    def of_loads(draws: Draws) -> NDArray[np.float64]:
+        again = [[group[rng.integers(len(group), size=len(group))] for group in (groups[index] for index in draw)] for draw in draws]
+        return np.asarray([np.median(np.concatenate(parts)) for parts in again])
+
+    statistic = of_rounds if len(groups) == 1 else of_loads
+    found = bootstrap(statistic, drawn, confidence=expanded(confidence, drawn), resamples=resamples, seed=seed)
+    return replace(found, value=float(np.median(ratios)), confidence=confidence)
 
 
 BLOCKS = 20

@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from html import escape
 
 WIDTH = 640
-"""Of every plot, in its own units; the page decides how large that is."""
+"""Of every plot, in its own units."""
+SHOWN_PX = 800
+"""As wide as that on a desk; the page makes it narrower on a phone."""
 COLOURS = ("#1f6fb4", "#d95f02", "#3a923a", "#b5383d", "#7a4fa3", "#8a6100", "#17868a", "#666666")
 """Told apart also on paper and with red-green blindness (order of use: blue, orange, green, red, ...)."""
 INK, FAINT = "#222", "#ccc"
@@ -64,7 +66,7 @@ class Axis:
 def svg(height: float, parts: Iterable[str], *, says: str) -> str:
     """A picture; `says` is for whoever cannot see it."""
     return (
-        f'<svg viewBox="0 0 {WIDTH} {height:.0f}" width="{WIDTH}" role="img" aria-label="{escape(says)}" '
+        f'<svg viewBox="0 0 {WIDTH} {height:.0f}" width="{SHOWN_PX}" role="img" aria-label="{escape(says)}" '
         f'font-family="system-ui, sans-serif" font-size="{_FONT}">{"".join(parts)}</svg>'
     )
 
@@ -164,22 +166,26 @@ def lines(rows: Sequence[tuple[str, Sequence[float], str]], *, unit: str, across
     """Lines over 1, 2, 3, ...: a name, values, and how the line is dashed; a name that comes again keeps its colour."""
     names = list(dict.fromkeys(name for name, _, _ in rows))
     drawn, top = legend(names, 2)
+    top += LABEL_PX
     values = Axis.over((value for _, series, _ in rows for value in series), zero=True)
     count = max(len(series) for _, series, _ in rows)
-    axis = Axis(low=1, high=max(count, 2), left=52)
-    body = []
+    axis = Axis(low=0.5, high=count + 0.5, left=52)
+    body = [text(2, top - 4, unit, colour="#555"), text(WIDTH - 2, top + height + 16, across, anchor="end", colour="#555")]
 
     def y_of(value: float) -> float:
-        return top + height - (value - values.low) / (values.high - values.low) * (height - 10)
+        return top + height - (value - values.low) / (values.high - values.low) * height
 
     for tick in values.ticks:
         body += [line(axis.left, y_of(tick), axis.right, y_of(tick), colour=FAINT, width=0.7)]
         body += [text(axis.left - 6, y_of(tick) + 4, f"{tick:g}", anchor="end", colour="#555")]
-    for tick in axis.ticks:
-        if tick == int(tick):
-            body.append(text(axis.at(tick), top + height + 16, f"{tick:g}", anchor="middle", colour="#555"))
-    body += [text(WIDTH - 2, top + height + 16, across, anchor="end", colour="#555"), text(2, top + 2, unit, colour="#555")]
+    body += [
+        text(axis.at(tick), top + height + 16, f"{tick:g}", anchor="middle", colour="#555")
+        for tick in axis.ticks
+        if tick == int(tick) and axis.at(tick) < WIDTH - 70
+    ]
     for name, series, dash in rows:
         points = [(axis.at(index + 1), y_of(value)) for index, value in enumerate(series)]
-        body.append(path(points if len(points) > 1 else points * 2, colour=colour_of(names.index(name)), dash=dash))
+        colour = colour_of(names.index(name))
+        body.append(path(points, colour=colour, dash=dash))
+        body += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="2.2" fill="{colour}"/>' for x, y in points]
     return svg(top + height + AXIS_PX, [drawn, *body], says=says)

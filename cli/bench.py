@@ -38,6 +38,7 @@ def bench(
         float | None, typer.Option(metavar="MS", help="Also measure one call every so many milliseconds, idle between.")
     ] = None,
     soak: Annotated[float | None, typer.Option(metavar="MINUTES", help="Measure on, minute by minute; at the pace of --paced.")] = None,
+    loads: Annotated[int, typer.Option(help="Load every model anew so often: one load of a file is faster than the next.")] = 5,
     cold_start: Annotated[bool, typer.Option(help="Load time and memory, each in a process of its own.")] = True,
     report: Annotated[Path | None, typer.Option(metavar="DIR", help="A folder for bench.html, bench.json and bench.csv.")] = None,
     against: Annotated[
@@ -66,12 +67,13 @@ def bench(
 
     check_json(json, force=force)
     axes = Axes.parse(batch=batch, threads=threads, providers=provider, shapes=shape or (), runners=runner, graph=graph)
-    options = BenchOptions(seconds=seconds, paced_ms=paced, soak_minutes=soak, cold=cold_start)
-    baseline = Baseline.of_this_machine(against, force=force_baseline) if against is not None else None
+    options = BenchOptions(seconds=seconds, paced_ms=paced, soak_minutes=soak, loads=loads, cold=cold_start)
+    baseline = Baseline.of_this_machine(against, allowed=allow / 100, force=force_baseline) if against is not None else None
     if report is not None:
         make_output_folder(report, force=force)
-    found = measure(models, axes, options, progress=bar)
-    since = baseline.compare(found, allowed=allow / 100) if baseline is not None else None
+    check = baseline.refuse_other_cases if baseline is not None else len
+    found = measure(models, axes, options, check=check, progress=bar)
+    since = baseline.compare(found) if baseline is not None else None
     value = {**found.to_json(), "against": since.to_json() if since else None}
     if report is not None:
         write_text(report / "bench.json", json_text(value))

@@ -70,7 +70,7 @@ def kept(folder: Path, measurement: Measurement) -> Baseline:
 
 @pytest.mark.parametrize(("now_ms", "answer"), [(10.2, "as before"), (11.0, "unsure"), (13.0, "slower"), (8.0, "faster")])
 def test_slower_is_what_the_whole_interval_says(now_ms: float, answer: str, tmp_path: Path) -> None:
-    against = kept(tmp_path, measured(10)).compare(measured(now_ms, seed=1), allowed=0.10)
+    against = kept(tmp_path, measured(10)).compare(measured(now_ms, seed=1))
     assert [change.answer for change in against.changes] == [answer]
     assert bool(against.slower) == (answer == "slower")
 
@@ -140,8 +140,17 @@ def test_what_is_no_baseline_is_one_message(text: str | None, tmp_path: Path) ->
 
 
 def test_an_allowance_below_nothing_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="allowance"):
-        kept(tmp_path, measured(10)).compare(measured(10), allowed=-0.1)
+    kept(tmp_path, measured(10))
+    for allowed in (-0.1, float("nan")):
+        with pytest.raises(ConfigError, match="allowance"):
+            Baseline.of_this_machine(tmp_path / "bench.json", allowed=allowed, force=True)
+
+
+def test_an_allowance_decides_what_is_slower(tmp_path: Path) -> None:
+    kept(tmp_path, measured(10))
+    for allowed, answer in ((0.1, "slower"), (0.5, "as before")):
+        baseline = Baseline.of_this_machine(tmp_path / "bench.json", allowed=allowed, force=True)
+        assert baseline.compare(measured(13, seed=1)).changes[0].answer == answer
 
 
 def test_stretches_of_slow_calls_widen_the_interval_of_separate_runs() -> None:

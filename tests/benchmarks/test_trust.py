@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -17,7 +18,7 @@ import pytest
 from lineside.benchmarks import latency
 from lineside.benchmarks.bench import AGAIN, doubt_of
 from lineside.benchmarks.inputs import Rotation, tensors
-from lineside.benchmarks.latency import LatencyOptions, Row, measure
+from lineside.benchmarks.latency import LatencyOptions, Row, measure, measure_loads
 from lineside.benchmarks.subjects import Subject
 
 COMPUTE_MS = 4.0
@@ -96,6 +97,23 @@ def test_two_copies_of_a_model_are_alike_in_19_of_20_runs(world: World) -> None:
         ratio = other.over(one)
         alike += ratio.low <= 1 <= ratio.high
     assert alike >= 0.95 * RUNS - 3 * math.sqrt(0.95 * 0.05 * RUNS)  # 19 of 20, but for chance
+
+
+def test_two_copies_are_alike_also_where_each_load_is_faster_or_slower_than_the_next(world: World) -> None:
+    def loaded() -> AbstractContextManager[list[Model]]:
+        return nullcontext([Model(name, world, 10 * world.rng.lognormal(0, 0.05)) for name in ("one", "other")])
+
+    alike, fooled = 0, 0
+    for seed in range(60):
+        world.rng = np.random.default_rng(seed)
+        one, other = measure_loads(loaded, rounds(100), loads=5)
+        ratio = other.over(one)
+        alike += ratio.low <= 1 <= ratio.high
+        one, other = measure_loads(loaded, rounds(100), loads=1)
+        ratio = other.over(one)
+        fooled += not ratio.low <= 1 <= ratio.high
+    assert alike >= 0.95 * 60 - 3 * math.sqrt(0.95 * 0.05 * 60)
+    assert fooled > 30, "one load alone is not enough to see it"
 
 
 def test_a_difference_of_five_percent_is_found_and_its_interval_holds_it(world: World) -> None:
