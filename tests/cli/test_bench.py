@@ -12,7 +12,7 @@ from lineside.cli.main import main
 pytest.importorskip("onnxruntime", reason="it runs the models")
 
 MODELS = Path(__file__).parents[1] / "engine/models"
-QUICK = ("--seconds", "0.2", "--threads", "1", "--no-cold-start")
+QUICK = ("--seconds", "0.2", "--threads", "1", "--loads", "2", "--no-cold-start")
 
 
 def bench(*words: str) -> int:
