@@ -67,9 +67,7 @@ def test_paced_calls_have_idle_time_and_flat_out_ones_none(measured: Measurement
     flat, paced = (next(row for row in measured.rows if row.mode == mode) for mode in ("flat out", "paced"))
     assert flat.row.overrun is None
     assert paced.row.overrun is not None
-    assert (
-        paced.row.total_ms.n * 7 * 5 <= 2 * 150 + 2 * 7 * 5 + 100
-    )  # six calls and the yardstick per round; a load ends its round
+    assert paced.row.total_ms.n * 7 * 5 <= 2 * 150 + 2 * 7 * 5 + 100  # six calls and the yardstick per round; a load ends its round
 
 
 def test_every_row_is_json_with_its_environment(measured: Measurement) -> None:
