@@ -58,7 +58,14 @@ def possible_of_onnx(path: Path, axes: Axes) -> Possible:
         runners = ("inspector", *BARE)
         first = next(iter(inputs.values())).shape[0]
         batches = None if first is None else BatchProfiles((Profile(min=first, opt=first, max=first),))
-    if not {"onnxruntime", "openvino"} & set(axes.runners or runners[:1]):
+    return possible_of_inputs(path, inputs, axes, runners=runners, batches=batches)
+
+
+def possible_of_inputs(
+    path: Path, inputs: Mapping[str, Tensor], axes: Axes, *, runners: tuple[Runner, ...], batches: BatchProfiles | None = None
+) -> Possible:
+    """What a graph with these inputs can do. Raises: ConfigError, for a shape that is missing or not one that the input takes."""
+    if set(axes.runners or runners[:1]) <= {"inspector"}:
         return Possible(path=path, runners=runners, batches=batches)
     shapes = [[(name, shape) for shape in _shapes(name, tensor, axes, path)] for name, tensor in inputs.items()]
     return Possible(
@@ -104,7 +111,7 @@ def _onnxruntime(case: Case) -> Graph:
 
     providers = session.get_providers()
     about = {"backend": "onnxruntime, bare graph", "onnxruntime": runtime.__version__, "providers": providers, "threads": threads}
-    return Graph(run=run, about={**about, "takes": _taken(case)})
+    return Graph(run=run, about={**about, "takes": taken(case)})
 
 
 def _openvino(case: Case) -> Graph:
@@ -125,7 +132,7 @@ def _openvino(case: Case) -> Graph:
             raise _failed(case, str(exc).strip().splitlines()[-1]) from exc
         return list(found.values())
 
-    about = {"backend": "openvino, bare graph", "openvino": openvino.__version__, "threads": threads, "takes": _taken(case)}
+    about = {"backend": "openvino, bare graph", "openvino": openvino.__version__, "threads": threads, "takes": taken(case)}
     return Graph(run=run, about=about)
 
 
@@ -134,7 +141,8 @@ def _feeds(inputs: Mapping[str, Tensor], case: Case) -> dict[str, Rotation]:
     return {name: tensors(case.shapes[name], tensor.dtype, seed=seed) for seed, (name, tensor) in enumerate(inputs.items())}
 
 
-def _taken(case: Case) -> str:
+def taken(case: Case) -> str:
+    """The inputs of a case and their shapes, in words."""
     return ", ".join(f"{name} {'x'.join(map(str, shape))}" for name, shape in (case.shapes or {}).items())
 
 
@@ -172,5 +180,5 @@ def _shapes(name: str, tensor: Tensor, axes: Axes, path: Path) -> Sequence[Shape
 
 def _failed(case: Case, why: str) -> ModelError:
     return ModelError(
-        f"{case.path}: {case.runner} cannot run it on {_taken(case)}", why=why, fix="say other shapes with --shape, or another --runner"
+        f"{case.path}: {case.runner} cannot run it on {taken(case)}", why=why, fix="say other shapes with --shape, or another --runner"
     )

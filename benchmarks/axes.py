@@ -19,8 +19,8 @@ from lineside.engine.profiles import BatchProfiles
 from lineside.engine.tensorrt_backend import SUFFIXES
 from lineside.errors import ConfigError
 
-Runner = Literal["inspector", "onnxruntime", "openvino", "pytorch"]
-"""Who runs a file. `inspector` is the product: strips in, verdicts out; `onnxruntime` and `openvino` run the bare graph."""
+Runner = Literal["inspector", "onnxruntime", "openvino", "pytorch", "compiled"]
+"""Who runs a file. `inspector` is the product: strips in, verdicts out; the others run a bare graph, `compiled` by torch.compile."""
 Shape = tuple[int, ...]
 
 
@@ -176,7 +176,7 @@ def cases_of(models: Sequence[Possible], axes: Axes) -> tuple[list[Case], list[s
         if not found:
             raise ConfigError(f"{model.path}: nothing to measure", why="; ".join(left_out), fix="name a batch and a runner that it takes")
         cases += found
-    return _named(cases), left_out
+    return _named(cases), list(dict.fromkeys(left_out))
 
 
 def labels(paths: Sequence[Path]) -> list[str]:
@@ -193,11 +193,10 @@ def labels(paths: Sequence[Path]) -> list[str]:
 def _cases_of_model(model: Possible, label: str, axes: Axes) -> Iterator[Case | str]:
     """Its cases, and what it cannot do."""
     wanted = axes.runners or model.runners[:1]
-    for runner in wanted:
-        if runner not in model.runners:
-            yield f"{label} cannot be run by {runner}"
+    if not set(wanted) & set(model.runners):
+        yield f"{label} cannot be run by {', '.join(wanted)}"
     for runner in (runner for runner in wanted if runner in model.runners):
-        bare = runner in ("onnxruntime", "openvino")
+        bare = runner != "inspector" and bool(model.shapes)
         threads: Iterable[int | None] = (None,) if model.is_engine else axes.threads or (None,)
         graphs: Iterable[bool | None] = (axes.graph or (True,)) if model.is_engine else (None,)
         providers = axes.providers if model.is_onnx and runner != "openvino" else None

@@ -51,7 +51,7 @@ class BenchOptions:
 
     Attributes:
         seconds: Of the interleaved measurement, for all cases together.
-        warm_up_seconds: The most for one case to settle.
+        warm_up_seconds: The most for one load of a case to settle; None: all warm-ups together take no longer than the measurement.
         paced_ms: Measure once more, one call every so many milliseconds.
         soak_minutes: Measure for so many minutes more.
         loads: How often every model is loaded anew during a measurement; an interval within one load knows nothing of the next.
@@ -60,7 +60,7 @@ class BenchOptions:
     """
 
     seconds: float = 30.0
-    warm_up_seconds: float = 10.0
+    warm_up_seconds: float | None = None
     paced_ms: float | None = None
     soak_minutes: float | None = None
     loads: int = 5
@@ -89,9 +89,10 @@ class BenchOptions:
         """The interleaved measurements, with their periods."""
         return {FLAT_OUT: None} if self.paced_ms is None else {FLAT_OUT: None, PACED: self.paced_ms}
 
-    def latency(self, period_ms: float | None) -> LatencyOptions:
-        """Of one of the interleaved measurements."""
-        return LatencyOptions(seconds=self.seconds, warm_up_seconds=self.warm_up_seconds, period_ms=period_ms, seed=self.seed)
+    def latency(self, period_ms: float | None, *, cases: int = 1) -> LatencyOptions:
+        """Of one of the interleaved measurements of so many cases."""
+        warm_up_seconds = self.seconds / (cases * self.loads) if self.warm_up_seconds is None else self.warm_up_seconds
+        return LatencyOptions(seconds=self.seconds, warm_up_seconds=warm_up_seconds, period_ms=period_ms, seed=self.seed)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -229,7 +230,7 @@ def bench(
     with ThrottleWatch() as watch:
         watched = watch.tells
         for mode, period_ms in options.modes.items():
-            latency = options.latency(period_ms)
+            latency = options.latency(period_ms, cases=len(cases))
             runs[mode] = measure_loads(lambda: _with_yardstick(cases), latency, loads=options.loads, watch=watch.why, first_index=index)
         joules, minutes = _alone_and_long(cases, options, watch, index, progress)
     rows = [

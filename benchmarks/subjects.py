@@ -2,8 +2,8 @@
 
 In:   paths, and cases of them.
 Out:  `possible_of`, what a file can do; `open_subject`, which gives a `Subject` and closes it afterwards.
-A checkpoint runs in PyTorch's eager mode; an ONNX file of ours and an engine in an `Inspector`; any other ONNX file as a bare graph
-(`any_onnx`). Every input is one that the model has not seen.
+A checkpoint runs in PyTorch's eager mode; an ONNX file of ours and an engine in an `Inspector`; any other ONNX file, or model that PyTorch
+exported, as a bare graph (`any_onnx`, `any_torch`). Every input is one that the model has not seen.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ from lineside.engine.tensorrt_backend import SUFFIXES, TensorRtBackend
 from lineside.errors import ModelError
 
 from .any_onnx import open_graph, possible_of_onnx
+from .any_torch import SUFFIX as EXPORTED
+from .any_torch import open_exported, possible_of_exported
 from .axes import Axes, Case, Possible
 from .inputs import strips
 from .wrapper import Wrapped
@@ -65,6 +67,8 @@ def possible_of(path: Path, axes: Axes) -> Possible:
     suffix = path.suffix.lower()
     if suffix == CHECKPOINT:
         return Possible(path=path, runners=("pytorch",))
+    if suffix == EXPORTED:
+        return possible_of_exported(path, axes)
     if suffix == ONNX:
         return possible_of_onnx(path, axes)
     if suffix in SUFFIXES:
@@ -72,14 +76,14 @@ def possible_of(path: Path, axes: Axes) -> Possible:
         return Possible(path=path, runners=("inspector",), batches=sidecar.profiles if sidecar else None)
     raise ModelError(
         f"{path}: unknown kind of model {suffix or '(no suffix)'}",
-        why=f"known are checkpoints ({CHECKPOINT}), ONNX files ({ONNX}) and engines ({', '.join(SUFFIXES)})",
+        why=f"known are checkpoints ({CHECKPOINT}), exports ({EXPORTED}), ONNX files ({ONNX}) and engines ({', '.join(SUFFIXES)})",
         fix="name such a file; rename it when it is one",
     )
 
 
 def import_runtime(case: Case) -> None:
     """Import what runs it: not the model's load time. Raises: MissingPackageError."""
-    if case.runner == "pytorch":
+    if case.runner in ("pytorch", "compiled"):
         require("torch", extra="train")
     elif case.runner == "openvino":
         require("openvino", extra="openvino")
@@ -96,7 +100,7 @@ def open_subject(case: Case) -> Iterator[Subject]:
         DeviceError: There is no GPU for it, or a provider does not run.
         MissingPackageError: What runs it is not installed.
     """
-    opened = {"pytorch": _checkpoint, "inspector": _inspector}.get(case.runner, _graph)
+    opened = _graph if case.shapes is not None else _checkpoint if case.runner == "pytorch" else _inspector
     with opened(case) as subject:
         yield subject
 
@@ -145,7 +149,7 @@ def _checkpoint(case: Case) -> Iterator[Subject]:
 
 @contextmanager
 def _graph(case: Case) -> Iterator[Subject]:
-    with open_graph(case) as graph:
+    with (open_exported if case.path.suffix.lower() == EXPORTED else open_graph)(case) as graph:
 
         def run(index: int) -> None:
             graph.run(index)

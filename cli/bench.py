@@ -29,7 +29,7 @@ def bench(
     threads: Annotated[str | None, typer.Option(help="Threads of one run on the CPU: 1,2. Every physical core unless said.")] = None,
     shape: Annotated[list[str] | None, typer.Option(help="Of an input of another ONNX file: input=1x3x224x224; again for more.")] = None,
     runner: Annotated[
-        str | None, typer.Option(help="Who runs ONNX files: inspector, onnxruntime, openvino. Ours in an Inspector unless said.")
+        str | None, typer.Option(help="Who runs: inspector, onnxruntime, openvino; for .pt2 pytorch, compiled. Ours: inspector.")
     ] = None,
     graph: Annotated[str | None, typer.Option(help="CUDA graph of engines: on,off.")] = None,
     provider: ProviderOption = None,
