@@ -80,7 +80,7 @@ def measure_network(folder: Path, name: str, axes: Axes, options: BenchOptions) 
 
 def classic_table(rows: Sequence[tuple[BenchRow, Difference]]) -> Table:
     """One line per row."""
-    table = Table(title="Random weights; times of one call, ratio per input to PyTorch eager with that batch", title_justify="left", title_style="bold")
+    table = Table(title="Random weights; ratio per input to PyTorch eager with that batch", title_justify="left", title_style="bold")
     for column in ("network", "runner", "graph", "precision"):
         table.add_column(column)
     for column in ("input", "batch", "p50 ms", "p99 ms", "per second", "ratio", "95 %", "max diff", "mean diff", "top-1"):
