@@ -105,7 +105,9 @@ def test_a_convolution_that_no_layer_names_has_fallen_back() -> None:
 
 
 def test_a_float_file_plans_no_int8() -> None:
-    refuse_fallback(layer_precisions(report(conv("a", HALF)), {"a"}), ())
+    layers = layer_precisions(report(conv("a", HALF)), {"a"})
+    assert (int8_built(layers, ()), fallen_back(layers, ())) == (0, {})
+    refuse_fallback(layers, ())
 
 
 def test_an_engine_that_was_built_without_details_has_names_alone() -> None:

@@ -191,7 +191,9 @@ def test_the_summary_of_failures_lists_ten_and_counts_the_rest(inspector: Inspec
 
 
 def test_without_failures_nothing_is_refused(inspector: Inspector, strips: Path, tmp_path: Path) -> None:
-    run(inspector, strips / "spot", tmp_path / "out").refuse_failures()
+    summary = run(inspector, strips / "spot", tmp_path / "out")
+    assert (summary.counts["NOT_INSPECTED"], summary.counts["NG"]) == (0, 1)
+    summary.refuse_failures()
 
 
 def test_a_name_that_is_not_text_goes_through(inspector: Inspector, strips: Path, tmp_path: Path) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -149,7 +149,7 @@ def test_pycuda_says_that_it_has_no_graphs(standin: Standin) -> None:
         stream.close()
 
 
-def test_memory_may_be_given_back_by_another_thread(device: Device) -> None:
+def test_memory_may_be_given_back_by_another_thread(device: Device, standin: Standin) -> None:
     with device.current():
         memory, host = device.allocate(64), device.pinned(64)
 
@@ -158,6 +158,6 @@ def test_memory_may_be_given_back_by_another_thread(device: Device) -> None:
             memory.close()
             host.close()
 
-    thread = threading.Thread(target=give_back)
-    thread.start()
-    thread.join()
+    with ThreadPoolExecutor(1) as another:
+        another.submit(give_back).result()
+    assert standin.living() == {}
