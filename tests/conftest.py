@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,11 @@ import numpy as np
 import pytest
 import tifffile
 from lineside_standin.install import Standin
+
+from lineside.engine.profiles import BatchProfiles
+from lineside.engine.sidecar import EngineManifest
+from lineside.manifest import ModelManifest
+from lineside.spec import StripSpec
 
 # A shell that starts the tests in the background hands SIGINT down as ignored, to them and to every program that they start:
 # the tests of Ctrl-C need it as a terminal gives it.
@@ -20,6 +26,70 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 def standin(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Standin:
     """TensorRT, cuda-python and PyCUDA are stand-ins, and the machine has a stand-in's GPU: for this test and the processes it starts."""
     return Standin(monkeypatch, tmp_path_factory.mktemp("standin"))
+
+
+@pytest.fixture(scope="session")
+def sidecar_of() -> Callable[..., EngineManifest]:
+    """A function that gives the sidecar of an engine for one or four strips, which an Orin built; fields are as they are said."""
+    model = ModelManifest(
+        spec=StripSpec(height_px=64, width_px=96, tile_px=32, rows=3, columns=4),
+        tiling="batched",
+        io="production",
+        base_channels=16,
+        weights_sha256="a" * 64,
+        checkpoint_sha256="b" * 64,
+    )
+    known = {
+        "plan_sha256": "d" * 64,
+        "onnx": "strip.onnx",
+        "onnx_sha256": "e" * 64,
+        "model": model,
+        "input_dtype": "float32",
+        "batch": None,
+        "profiles": BatchProfiles.parse("1,4"),
+        "tensorrt": "10.3.0",
+        "gpu": "Orin",
+        "compute_capability": (8, 7),
+        "driver_cuda": (12, 6),
+        "options": {},
+        "build_seconds": 1.0,
+        "built_at": "2026-11-21T12:00:00+00:00",
+        "version_compatible": False,
+        "hardware_compatible": False,
+        "device_memory_bytes": 1 << 20,
+        "layers": (),
+        "int8_planned": 0,
+        "int8_built": 0,
+    }
+    return lambda **fields: EngineManifest(**{**known, **fields})
+
+
+@pytest.fixture(scope="session")
+def network_of() -> Callable[..., Any]:
+    """A function that gives a UNet of 2 base channels with random weights, batch statistics of random tiles, and `gain` in its logits."""
+    torch = pytest.importorskip("torch", reason="PyTorch makes the network")
+    from lineside.train.unet import UNet
+
+    def network(seed: int, *, tile_px: int, batches: int, gain: float) -> Any:
+        torch.manual_seed(seed)
+        network = UNet(2)
+        for module in network.modules():
+            if isinstance(module, torch.nn.BatchNorm2d):
+                module.weight.data.uniform_(0.5, 1.5)
+                module.bias.data.normal_(0, 0.3)
+        network.train()
+        for _ in range(batches):
+            network(torch.rand(4, 3, tile_px, tile_px))
+        network.logits.weight.data *= gain
+        return network.eval()
+
+    return network
+
+
+@pytest.fixture(scope="session")
+def lively_network(network_of: Callable[..., Any]) -> Any:
+    """A UNet of 2 base channels whose activations and heatmaps have all values; not to be changed."""
+    return network_of(0, tile_px=64, batches=20, gain=8)
 
 
 @pytest.fixture(scope="session")

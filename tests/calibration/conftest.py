@@ -1,4 +1,4 @@
-"""A small network with lively activations, its ONNX files, and a data set of small strips."""
+"""ONNX files of the lively network, tables of its ranges, and a data set of small strips."""
 
 from __future__ import annotations
 
@@ -17,25 +17,6 @@ from lineside.spec import StripSpec
 
 SMALL = StripSpec.of_size(100, 70, tile_px=64)
 """2 x 2 tiles: all of them corners."""
-
-
-@pytest.fixture(scope="session")
-def lively_network() -> Any:
-    """A UNet of 2 base channels with weights and batch statistics that make activations of all values."""
-    torch = pytest.importorskip("torch", reason="PyTorch makes the network")
-    from lineside.train.unet import UNet
-
-    torch.manual_seed(0)
-    network = UNet(2)
-    for module in network.modules():
-        if isinstance(module, torch.nn.BatchNorm2d):
-            module.weight.data.uniform_(0.5, 1.5)
-            module.bias.data.normal_(0, 0.3)
-    network.train()
-    for _ in range(20):
-        network(torch.rand(4, 3, 64, 64))
-    network.logits.weight.data *= 8
-    return network.eval()
 
 
 @pytest.fixture(scope="session")

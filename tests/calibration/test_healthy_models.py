@@ -20,36 +20,18 @@ from lineside.spec import StripSpec
 
 onnx = pytest.importorskip("onnx", reason="models are ONNX files")
 pytest.importorskip("onnxruntime", reason="it runs them")
-torch = pytest.importorskip("torch", reason="PyTorch makes the networks")
 
 SPEC = StripSpec.of_size(96, 64, tile_px=32)
 SEEDS = range(10)
 TARGETS: tuple[Target, ...] = ("tensorrt", "onnxruntime")
 
 
-def random_network(seed: int) -> Any:
-    """Activations of all values, and heat of all values."""
-    from lineside.train.unet import UNet
-
-    torch.manual_seed(seed)
-    network = UNet(2)
-    for module in network.modules():
-        if isinstance(module, torch.nn.BatchNorm2d):
-            module.weight.data.uniform_(0.5, 1.5)
-            module.bias.data.normal_(0, 0.3)
-    network.train()
-    for _ in range(5):
-        network(torch.rand(4, 3, 32, 32))
-    network.logits.weight.data *= 4
-    return network.eval()
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", SEEDS)
 def test_healthy_models_pass_every_check(
-    seed: int, write_model: Callable[..., Path], ranges_of: Callable[..., RangesTable], tmp_path: Path
+    seed: int, network_of: Callable[..., Any], write_model: Callable[..., Path], ranges_of: Callable[..., RangesTable], tmp_path: Path
 ) -> None:
-    network, rng = random_network(seed), np.random.default_rng(seed)
+    network, rng = network_of(seed, tile_px=SPEC.tile_px, batches=5, gain=4), np.random.default_rng(seed)
     reference = write_model(tmp_path / "reference.onnx", network=network, spec=SPEC)
     model = onnx.load(str(reference))
     table = ranges_of(FloatModel.read(reference).network, SPEC)

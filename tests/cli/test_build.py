@@ -20,7 +20,6 @@ from lineside.engine import build as build_module
 from lineside.engine.device import driver
 from lineside.engine.device.driver import Driver
 from lineside.engine.onnx_file import read_onnx
-from lineside.engine.profiles import BatchProfiles
 from lineside.engine.sidecar import EngineManifest, LayerPrecision
 
 MODELS = Path(__file__).parents[1] / "engine" / "models"
@@ -39,26 +38,15 @@ def run(*words: object) -> int:
     return main([str(word) for word in words])
 
 
-def manifest() -> EngineManifest:
+@pytest.fixture
+def manifest(sidecar_of: Callable[..., EngineManifest]) -> EngineManifest:
     onnx = read_onnx(MODELS / "raw.onnx")
-    return EngineManifest(
+    return sidecar_of(
         plan_sha256=hashlib.sha256(b"plan").hexdigest(),
         onnx="raw.onnx",
         onnx_sha256=onnx.sha256,
         model=onnx.manifest,
-        input_dtype="uint8",
-        batch=None,
-        profiles=BatchProfiles.parse("1,4"),
-        tensorrt="10.3.0",
-        gpu="Orin",
-        compute_capability=(8, 7),
-        driver_cuda=(12, 6),
-        options={},
-        build_seconds=12.0,
-        built_at="2026-11-21T12:00:00+00:00",
         version_compatible=True,
-        hardware_compatible=False,
-        device_memory_bytes=2**20,
         layers=(LayerPrecision(name="encoder.0 [relu]", kind="CaskConvolution", precision="int8", onnx=("encoder.0",)),),
         int8_planned=1,
         int8_built=1,
@@ -66,11 +54,11 @@ def manifest() -> EngineManifest:
 
 
 @pytest.fixture
-def engine(tmp_path: Path) -> Path:
+def engine(manifest: EngineManifest, tmp_path: Path) -> Path:
     """An engine that nothing can load, with a whole sidecar."""
     path = tmp_path / "strip.engine"
     path.write_bytes(b"plan")
-    manifest().write(path)
+    manifest.write(path)
     return path
 
 
@@ -113,7 +101,7 @@ def test_an_existing_engine_is_refused_without_force(engine: Path, capsys: Captu
     assert engine.read_bytes() == b"plan"
 
 
-def test_the_options_reach_the_build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+def test_the_options_reach_the_build(manifest: EngineManifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
     asked: dict[str, Any] = {}
 
     def build(onnx: Path, out: Path, options: Any, *, force: bool, listener: Any) -> EngineManifest:
@@ -123,7 +111,7 @@ def test_the_options_reach_the_build(tmp_path: Path, monkeypatch: pytest.MonkeyP
         listener.step("Tactics", done=1)
         listener.end("Tactics")
         listener.warning("careful [yes]")
-        return manifest()
+        return manifest
 
     monkeypatch.setattr(build_module, "build", build)
     out = tmp_path / "strip.engine"
@@ -200,8 +188,8 @@ def test_show_refuses_an_engine_that_is_not_its_sidecars(engine: Path, capsys: C
     assert "sha256" in capsys.readouterr().err
 
 
-def test_show_says_what_to_do_about_a_missing_or_damaged_sidecar(engine: Path, capsys: Capture) -> None:
-    replace(manifest(), int8_built=0).write(engine)
+def test_show_says_what_to_do_about_a_missing_or_damaged_sidecar(manifest: EngineManifest, engine: Path, capsys: Capture) -> None:
+    replace(manifest, int8_built=0).write(engine)
     assert run("show", engine) == 0
     sidecar = engine.with_name("strip.engine.json")
     sidecar.write_text("{}")

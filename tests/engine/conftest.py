@@ -52,7 +52,7 @@ def heat_of() -> Callable[[NDArray[Any]], NDArray[np.float32]]:
 
 
 @pytest.fixture
-def engine_of(standin: Standin, models: Path, tmp_path: Path) -> Callable[..., Path]:
+def engine_of(standin: Standin, models: Path, tmp_path: Path, sidecar_of: Callable[..., EngineManifest]) -> Callable[..., Path]:
     """Writes the stand-in's engine of one of the models, as `lineside build` would have on the stand-in's machine, and gives its path.
 
     Arguments: the model's name; `batch`, such as "1,4"; `sidecar`: whether one is written; `suffix`; more are fields of the sidecar.
@@ -85,7 +85,7 @@ def engine_of(standin: Standin, models: Path, tmp_path: Path) -> Callable[..., P
         if sidecar:
             manifest = OnnxRuntimeBackend.load(models / f"{model}.onnx", threads=1).model.manifest
             assert manifest is not None
-            known: dict[str, Any] = {
+            about: dict[str, Any] = {
                 "plan_sha256": hashlib.sha256(plan).hexdigest(),
                 "onnx": f"{model}.onnx",
                 "onnx_sha256": hashlib.sha256(onnx).hexdigest(),
@@ -97,15 +97,8 @@ def engine_of(standin: Standin, models: Path, tmp_path: Path) -> Callable[..., P
                 "gpu": here.gpus[0].name,
                 "compute_capability": here.gpus[0].compute_capability,
                 "driver_cuda": here.cuda_version,
-                "options": {},
-                "build_seconds": 1.0,
-                "built_at": "2026-11-21T12:00:00+00:00",
-                "device_memory_bytes": 1 << 20,
-                "layers": (),
-                "int8_planned": 0,
-                "int8_built": 0,
             }
-            EngineManifest(**{**known, **facts, **fields}).write(path)
+            sidecar_of(**{**about, **facts, **fields}).write(path)
         return path
 
     return write

@@ -24,11 +24,10 @@ from lineside.engine.golden import (
     read_golden,
     refuse_other_answers,
 )
-from lineside.engine.onnx_file import read_onnx
-from lineside.engine.profiles import BatchProfiles
 from lineside.engine.sidecar import EngineManifest, GoldenFile
 
 Heat = Callable[[NDArray[Any]], NDArray[np.float32]]
+SidecarOf = Callable[..., EngineManifest]
 
 
 @pytest.fixture
@@ -37,33 +36,6 @@ def golden(models: Path, strip: NDArray[np.uint8], tmp_path: Path) -> tuple[Gold
     tifffile.imwrite(tmp_path / "one.tif", strip, photometric="minisblack")
     tifffile.imwrite(tmp_path / "two.tif", np.full_like(strip, 90), photometric="minisblack")
     return golden_strips(models / "raw.onnx", (tmp_path / "one.tif", tmp_path / "two.tif"))
-
-
-def manifest(models: Path, golden: GoldenFile | None) -> EngineManifest:
-    onnx = read_onnx(models / "raw.onnx")
-    return EngineManifest(
-        plan_sha256="0" * 64,
-        onnx="raw.onnx",
-        onnx_sha256=onnx.sha256,
-        model=onnx.manifest,
-        input_dtype="uint8",
-        batch=None,
-        profiles=BatchProfiles.parse("1"),
-        tensorrt="10.3.0",
-        gpu="Orin",
-        compute_capability=(8, 7),
-        driver_cuda=(12, 6),
-        options={},
-        build_seconds=1.0,
-        built_at="2026-11-21T12:00:00+00:00",
-        version_compatible=False,
-        hardware_compatible=False,
-        device_memory_bytes=0,
-        layers=(),
-        int8_planned=0,
-        int8_built=0,
-        golden=golden,
-    )
 
 
 def write_golden(engine: Path, data: bytes) -> GoldenFile:
@@ -93,34 +65,34 @@ def test_the_reference_is_what_the_onnx_file_answers(golden: tuple[GoldenStrip, 
     assert golden[1].score == 0
 
 
-def test_what_was_written_is_read(golden: tuple[GoldenStrip, ...], models: Path, tmp_path: Path, strip: NDArray[np.uint8]) -> None:
+def test_what_was_written_is_read(golden: tuple[GoldenStrip, ...], sidecar_of: SidecarOf, tmp_path: Path, strip: NDArray[np.uint8]) -> None:
     engine = tmp_path / "strip.engine"
     file = write_golden(engine, golden_bytes(golden))
     assert file.name == "strip.engine.golden.npz"
-    read = read_golden(engine, manifest(models, file))
+    read = read_golden(engine, sidecar_of(golden=file))
     assert [(one.name, one.score) for one in read] == [(one.name, one.score) for one in golden]
     np.testing.assert_array_equal(read[0].strip, strip)
     np.testing.assert_array_equal(read[0].digest, golden[0].digest)
-    assert read_golden(engine, manifest(models, None)) == ()
+    assert read_golden(engine, sidecar_of()) == ()
 
 
-def test_other_golden_strips_than_the_sidecars_are_refused(golden: tuple[GoldenStrip, ...], models: Path, tmp_path: Path) -> None:
+def test_other_golden_strips_than_the_sidecars_are_refused(golden: tuple[GoldenStrip, ...], sidecar_of: SidecarOf, tmp_path: Path) -> None:
     engine = tmp_path / "strip.engine"
     file = write_golden(engine, golden_bytes(golden))
     golden_path(engine).write_bytes(golden_bytes(golden[:1]))
     with pytest.raises(ModelError, match="not the golden strips"):
-        read_golden(engine, manifest(models, file))
+        read_golden(engine, sidecar_of(golden=file))
     golden_path(engine).unlink()
     with pytest.raises(ModelError, match="no such file") as error:
-        read_golden(engine, manifest(models, file))
+        read_golden(engine, sidecar_of(golden=file))
     assert "lineside build" in error.value.fix
 
 
-def test_a_damaged_file_is_one_error_even_when_its_sum_is_right(models: Path, tmp_path: Path) -> None:
+def test_a_damaged_file_is_one_error_even_when_its_sum_is_right(sidecar_of: SidecarOf, tmp_path: Path) -> None:
     engine = tmp_path / "strip.engine"
     for data in (b"", b"PK\x03\x04 and no more"):
         with pytest.raises(ModelError, match="damaged"):
-            read_golden(engine, manifest(models, write_golden(engine, data)))
+            read_golden(engine, sidecar_of(golden=write_golden(engine, data)))
 
 
 def test_an_engine_that_answers_otherwise_is_refused(golden: tuple[GoldenStrip, ...], heat_of: Heat) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,8 @@ from lineside.manifest import ModelManifest
 
 
 @pytest.fixture
-def manifest(small: StripSpec) -> EngineManifest:
+def manifest(sidecar_of: Callable[..., EngineManifest], small: StripSpec) -> EngineManifest:
+    """No field has its default."""
     model = ModelManifest(
         spec=small,
         tiling="batched",
@@ -32,24 +34,14 @@ def manifest(small: StripSpec) -> EngineManifest:
         target="tensorrt",
         ranges_sha256="c" * 64,
     )
-    return EngineManifest(
-        plan_sha256="d" * 64,
+    return sidecar_of(
         onnx="strip.int8.onnx",
-        onnx_sha256="e" * 64,
         model=model,
         input_dtype="uint8",
-        batch=None,
         profiles=BatchProfiles.parse("1,2:4:8"),
-        tensorrt="10.3.0",
-        gpu="Orin",
-        compute_capability=(8, 7),
-        driver_cuda=(12, 6),
         options={"optimization_level": 3},
         build_seconds=12.5,
-        built_at="2026-11-21T12:00:00+00:00",
         version_compatible=True,
-        hardware_compatible=False,
-        device_memory_bytes=123,
         layers=(LayerPrecision(name="a + b", kind="CaskConvolution", precision="int8", onnx=("a",)),),
         int8_planned=1,
         int8_built=1,
