@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +21,8 @@ from lineside.spec import StripSpec
 # A shell that starts the tests in the background hands SIGINT down as ignored, to them and to every program that they start:
 # the tests of Ctrl-C need it as a terminal gives it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+# The networks of the tests are too small for a second thread of PyTorch, which would wait in a loop for a core that is busy.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture
