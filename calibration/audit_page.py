@@ -8,9 +8,11 @@ Places within a plot are percentages, so that text and dots keep their size at e
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from html import escape
 from pathlib import Path
+
+from lineside.page import facts_of, page, table_of
 
 from .fitness import MOST_LOST, MOST_MOVED, Audit, TensorFit
 from .table import METHODS, Method, TensorRange
@@ -21,84 +23,70 @@ HISTOGRAMS = 6
 _OCTAVES = 3
 """The axis of ratios goes from 1/8 to 8."""
 _LEAST_LOST_AXIS = 4 * MOST_LOST
-_HISTOGRAM_PX = 150
+_LANE_PX, _HISTOGRAM_PX = 18, 150
 
-_STYLE = """
-:root { color-scheme: light; }
-body { font: 15px/1.45 system-ui, sans-serif; color: #222; background: #fff; max-width: 62rem; margin: 0 auto; padding: 1rem; }
-h1 { font-size: 1.35rem; overflow-wrap: anywhere; }
-h2 { font-size: 1.1rem; margin: 2rem 0 .3rem; }
-h3 { font-size: .95rem; margin: 1rem 0 .2rem; }
-code { background: #f2f2f2; padding: .1em .3em; overflow-wrap: anywhere; }
-.verdict { padding: .1em .6em; border-radius: .3em; color: #fff; }
-.fit { background: #3a923a; }
-.unfit { background: #b5383d; }
-dl { display: grid; grid-template-columns: max-content 1fr; gap: .15rem 1rem; }
-dt { color: #666; }
-dd { margin: 0; overflow-wrap: anywhere; }
-.fault { border-left: .3rem solid #b5383d; padding: .1rem 0 .1rem .8rem; margin: .8rem 0; }
-.fault p { margin: .2rem 0; }
-.row { display: grid; grid-template-columns: 15rem 1fr 5rem; gap: .6rem; align-items: center; border-top: 1px solid #eee; }
-.value { text-align: right; font-variant-numeric: tabular-nums; }
-.bad .name, .bad .value { color: #b5383d; font-weight: 600; }
-svg { width: 100%; display: block; overflow: visible; }
-svg text { font-size: 12px; fill: #555; }
-.key { margin-right: 1rem; white-space: nowrap; }
-.key i { display: inline-block; width: .75em; height: .75em; border-radius: 50%; }
-.scroll { overflow-x: auto; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-td, th { padding: .15rem .6rem; text-align: right; border-top: 1px solid #eee; white-space: nowrap; }
-td:first-child, th:first-child { text-align: left; }
-@media (max-width: 40rem) {
-  .row { grid-template-columns: 1fr 5rem; gap: 0 .6rem; padding: .15rem 0; }
-  .row .name { grid-column: 1 / -1; font-size: .85rem; }
-  dl { grid-template-columns: 1fr; gap: 0; }
-  dd { margin-bottom: .4rem; }
-}
+_STYLE = f"""
+.row {{ display: grid; grid-template-columns: 15rem 1fr 5rem; gap: .6rem; align-items: center; border-top: 1px solid #eee; }}
+.row, .histogram {{ break-inside: avoid; }}
+.value {{ text-align: right; font-variant-numeric: tabular-nums; }}
+.row svg, .histogram svg {{ width: 100%; overflow: visible; }}
+.row svg {{ height: {_LANE_PX}px; }}
+.histogram svg {{ height: {_HISTOGRAM_PX}px; }}
+svg text {{ font-size: 12px; fill: #555; }}
+.key {{ margin-right: 1rem; white-space: nowrap; }}
+.key i {{ display: inline-block; width: .75em; height: .75em; border-radius: 50%; }}
+td {{ white-space: nowrap; }}
+@media (max-width: 40rem) {{
+  .row {{ grid-template-columns: 1fr 5rem; gap: 0 .6rem; padding: .15rem 0; }}
+  .row .name {{ grid-column: 1 / -1; font-size: .85rem; }}
+}}
 """
+"""Plots as wide as the page: a row per tensor, and histograms."""
 
 
 def page_of(audit: Audit, ranges: Path) -> str:
     """The page about the table in the file `ranges`."""
     verdict = "fit" if audit.fit else "unfit"
-    parts = [
-        f'<h1>{escape(ranges.name)} <span class="verdict {verdict}">{verdict}</span></h1>',
-        _facts(audit),
-        *_faults(audit),
-        _lost(audit),
-        _reaches(audit),
-        _seeds(audit),
-        *_histograms(audit),
-        _numbers(audit),
-    ]
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(ranges.name)}: {verdict}</title><style>{_STYLE}</style></head>\n<body>\n" + "\n".join(parts) + "\n</body></html>\n"
-    )
+    return page(f"{ranges.name}: {verdict}", _parts(audit, ranges.name, verdict), style=_STYLE)
+
+
+def _parts(audit: Audit, name: str, verdict: str) -> Iterator[str]:
+    yield f'<h1>{escape(name)} <span class="verdict {"yes" if audit.fit else "no"}">{verdict}</span></h1>'
+    yield _facts(audit)
+    yield from _faults(audit)
+    yield _lost(audit)
+    yield _reaches(audit)
+    yield _seeds(audit)
+    yield from _histograms(audit)
+    yield _numbers(audit)
 
 
 def _facts(audit: Audit) -> str:
     table, scores = audit.table, audit.scores
-    rows = [
-        ("model", audit.model),
-        ("data set", audit.dataset + ("" if audit.same_images else " (another one than the table was made on)")),
-        ("table", f"{table.method}, {len(table.patches)} patches of {len(table.images)} strips, {table.with_defects} with defects"),
-        ("looked at", f"{audit.tiles['good']} good tiles, clean and with synthetic defects; {audit.tiles['defective']} with labelled ones"),
-        (
-            "scores",
-            f"clipping alone flips {scores.flipped} of {scores.tiles} tiles at the threshold {audit.threshold:.4g}"
-            f" and moves a score by {scores.mean_change:.4f} on average, {scores.max_change:.4f} at most",
-        ),
-        ("dead tensors", ", ".join(table.dead) or "none"),
-        ("table sha256", table.sha256),
-    ]
-    return "<dl>" + "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in rows) + "</dl>"
+    return facts_of(
+        [
+            ("model", audit.model),
+            ("data set", audit.dataset + ("" if audit.same_images else " (another one than the table was made on)")),
+            ("table", f"{table.method}, {len(table.patches)} patches of {len(table.images)} strips, {table.with_defects} with defects"),
+            (
+                "looked at",
+                f"{audit.tiles['good']} good tiles, clean and with synthetic defects; {audit.tiles['defective']} with labelled ones",
+            ),
+            (
+                "scores",
+                f"clipping alone flips {scores.flipped} of {scores.tiles} tiles at the threshold {audit.threshold:.4g}"
+                f" and moves a score by {scores.mean_change:.4f} on average, {scores.max_change:.4f} at most",
+            ),
+            ("dead tensors", ", ".join(table.dead) or "none"),
+            ("table sha256", table.sha256),
+        ]
+    )
 
 
-def _faults(audit: Audit) -> Iterable[str]:
+def _faults(audit: Audit) -> Iterator[str]:
     for fault in audit.faults:
         tensors = " ".join(f"<code>{escape(name)}</code>" for name in fault.tensors)
-        yield f'<div class="fault"><p><strong>{escape(fault.what)}</strong></p><p>{tensors}</p></div>'
+        yield f'<div class="fault"><strong>{escape(fault.what)}</strong><div>{tensors}</div></div>'
     if not audit.fit:
         yield f"<p>Fix: <code>{escape(audit.fix)}</code></p>"
 
@@ -162,23 +150,24 @@ def _rows(
 ) -> str:
     """A plot with a row per tensor: name, drawing, number; above them the axis, with ticks at percents of its width."""
     axis = "".join(_label(percent, 13, tick) for percent, tick in ticks)
-    head = f'<div class="row"><span class="name"></span><svg height="18">{axis}</svg><span></span></div>'
+    head = f'<div class="row"><span class="name"></span><svg>{axis}</svg><span></span></div>'
     rows = "".join(
         f'<div class="row{" bad" if bad(tensor) else ""}"><span class="name">{escape(name)}</span>'
-        f'<svg height="18">{plot(tensor)}</svg><span class="value">{value(tensor)}</span></div>'
+        f'<svg>{plot(tensor)}</svg><span class="value">{value(tensor)}</span></div>'
         for name, tensor in audit.tensors.items()
     )
     return f"<h2>{escape(title)}</h2><p>{text}</p>{head}{rows}"
 
 
-def _histograms(audit: Audit) -> Iterable[str]:
+def _histograms(audit: Audit) -> Iterator[str]:
     worst = sorted(audit.tensors, key=lambda name: -audit.tensors[name].lost)[:HISTOGRAMS]
     yield (
         "<h2>What calibration saw</h2><p>Counts of magnitudes on a logarithmic scale, zeros left out, of the tensors that lose most. Lines:"
         " the ranges of the methods, the table's own drawn through. Dots: the farthest that defects reached in this audit.</p>"
     )
     for name in worst:
-        yield f"<h3>{escape(name)}</h3>{_histogram(audit.table.tensors[name], audit.tensors[name], audit.table.method)}"
+        drawn = _histogram(audit.table.tensors[name], audit.tensors[name], audit.table.method)
+        yield f'<div class="histogram"><h3>{escape(name)}</h3>{drawn}</div>'
 
 
 def _histogram(tensor: TensorRange, fit: TensorFit, method: Method) -> str:
@@ -203,7 +192,7 @@ def _histogram(tensor: TensorRange, fit: TensorFit, method: Method) -> str:
     axis = f'<line x1="0" x2="100%" y1="{base}" y2="{base}" stroke="#888"/>'
     ticks = "".join(_label(percent, base + 15, f"{end * percent / 100:.3g}") for percent in (0, 50, 100))
     dots = "".join(_dot(100 * magnitude / end, colour, y=base - 6) for colour, magnitude in reached)
-    return f'<svg height="{_HISTOGRAM_PX}">{bars}{axis}{lines}{ticks}{dots}</svg>'
+    return f"<svg>{bars}{axis}{lines}{ticks}{dots}</svg>"
 
 
 def _numbers(audit: Audit) -> str:
@@ -211,17 +200,12 @@ def _numbers(audit: Audit) -> str:
     head = ("tensor", "range", "lost", "good: peak", "outside", "synthetic: peak", "outside", "labelled: peak", "outside", "seed", "dead")
     rows = []
     for name, tensor in audit.tensors.items():
-        cells = [escape(name), f"{tensor.amax:.4g}", f"{tensor.lost:.2%}"]
+        cells = [name, f"{tensor.amax:.4g}", f"{tensor.lost:.2%}"]
         for reach in (tensor.good, tensor.injected, tensor.defective):
             cells += ["-", "-"] if reach is None else [f"{reach.peak:.2f}", f"{reach.outside:.2g}"]
         cells += [f"{tensor.moved:.2f}", f"{tensor.dead_channels} of {tensor.channels}"]
-        rows.append(_cells("td", cells))
-    body = _cells("th", head) + "".join(rows)
-    return f'<h2>Numbers</h2><details><summary>All tensors</summary><div class="scroll"><table>{body}</table></div></details>'
-
-
-def _cells(tag: str, cells: Sequence[str]) -> str:
-    return "<tr>" + "".join(f"<{tag}>{cell}</{tag}>" for cell in cells) + "</tr>"
+        rows.append(cells)
+    return f"<h2>Numbers</h2><details><summary>All tensors</summary>{table_of(head, rows)}</details>"
 
 
 def _key(*entries: tuple[str, str]) -> str:
@@ -234,12 +218,12 @@ def _place(ratio: float) -> float:
     return 50 + 50 * max(-1.0, min(1.0, octave / _OCTAVES))
 
 
-def _line(percent: float, *, height: int = 18, dashed: bool = False) -> str:
+def _line(percent: float, *, height: int = _LANE_PX, dashed: bool = False) -> str:
     dashes = ' stroke-dasharray="3 3"' if dashed else ""
     return f'<line x1="{percent:.2f}%" x2="{percent:.2f}%" y1="0" y2="{height}" stroke="{RANGE}"{dashes}/>'
 
 
-def _dot(percent: float, colour: str, *, y: float = 9) -> str:
+def _dot(percent: float, colour: str, *, y: float = _LANE_PX / 2) -> str:
     return f'<circle cx="{percent:.2f}%" cy="{y:g}" r="4.5" fill="{colour}" fill-opacity=".85"/>'
 
 

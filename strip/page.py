@@ -64,11 +64,11 @@ svg { max-width: 100%; height: auto; display: block; }
 """
 
 
-def page(title: str, parts: Iterable[str]) -> str:
-    """A whole page."""
+def page(title: str, parts: Iterable[str], *, style: str = "") -> str:
+    """A whole page; `style` are rules of this page alone."""
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(title)}</title><style>{STYLE}</style></head>\n<body>\n" + "\n".join(parts) + "\n</body></html>\n"
+        f"<title>{escape(title)}</title><style>{STYLE}{style}</style></head>\n<body>\n" + "\n".join(parts) + "\n</body></html>\n"
     )
 
 
