@@ -22,8 +22,8 @@ from lineside.bootstrap import Interval
 from lineside.errors import ConfigError
 
 from .axes import Case
-from .bench import SCHEMA, Measurement
 from .environment import environment, machine_of
+from .measurement import SCHEMA, Measurement
 from .stats import ratio_of_separate_medians
 
 ALLOWED = 0.10

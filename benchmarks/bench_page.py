@@ -15,9 +15,10 @@ import numpy as np
 from lineside.page import facts_of, page, table_of
 
 from .baseline import Against
-from .bench import FLAT_OUT, BenchRow, Measurement
 from .environment import machine_of
-from .report import CELLS, CHANGE_CELLS, cells_of, change_cells_of, number, remarks_of
+from .measurement import FLAT_OUT, BenchRow, Measurement
+from .report import CELLS, CHANGE_CELLS, cells_of, change_cells_of, gpu_memory_cells, number, remarks_of, stage_cells, stage_name
+from .roofline_plot import roofline_parts
 from .svg import AXIS_PX, COLOURS, INK, LABEL_PX, LANE_PX, MARGIN_PX, Axis, intervals, line, lines, path, scale, stacked_bars, svg, text
 
 BINS = 96
@@ -53,17 +54,17 @@ def _parts(found: Measurement, against: Against | None, title: str) -> Iterator[
     compared = [row for row in found.rows if row.ratio is not None and row.is_compared]
     if compared:
         yield "<h2>Ratios</h2><p>Time per strip or row against the first model. Left of the line is faster.</p>"
-        rows = [(_name(row), row.ratio.value, row.ratio.low, row.ratio.high) for row in compared if row.ratio is not None]
+        rows = [(row.title, row.ratio.value, row.ratio.low, row.ratio.high) for row in compared if row.ratio is not None]
         yield intervals(rows, unit="times", at=1.0, says="ratios with their intervals")
     staged = [row for row in found.rows if row.row.stages_ms]
     if staged:
-        yield "<h2>Stages of one call</h2><p>Medians on the host's clock: preparing the strips, the model, checking the answers.</p>"
-        bars = [(_name(row), {stage: times.p50 for stage, times in row.row.stages_ms.items()}) for row in staged]
-        yield stacked_bars(bars, unit="ms", says="stages as stacked bars")
+        yield from _stages(found, staged)
     started = [row for row in found.rows if row.start is not None and row.mode == FLAT_OUT]
     if started:
         yield "<h2>Cold start</h2><p>In a process of its own: Python, importing what runs the model, loading it, its first answer.</p>"
         yield stacked_bars([(row.case.name, _start(row)) for row in started], unit="ms", says="cold start as stacked bars")
+    if found.peaks:
+        yield from roofline_parts(found)
     if found.minutes:
         yield from _soak(found)
     yield "<h2>What ran</h2>"
@@ -80,7 +81,7 @@ def distributions(rows: Sequence[BenchRow]) -> str:
     for position, row in enumerate(rows):
         total, y = row.row.total_ms, position * height
         base = y + height - 4
-        body.append(text(MARGIN_PX, y + 12, f"{_name(row)}: p50 {number(total.p50)}, p99 {number(total.p99)}, max {number(total.max)} ms"))
+        body.append(text(MARGIN_PX, y + 12, f"{row.title}: p50 {number(total.p50)}, p99 {number(total.p99)}, max {number(total.max)} ms"))
         counts, edges = np.histogram([axis.at(sample) for sample in row.row.samples_ms], BINS, (axis.left, axis.right))
         tops = base - counts / max(1, counts.max()) * LANE_PX
         steps = zip(edges, edges[1:], tops, strict=False)
@@ -97,6 +98,30 @@ def _changes(against: Against) -> Iterator[str]:
     yield table_of(CHANGE_CELLS, [change_cells_of(change) for change in against.changes])
     allowed = against.changes[0].allowed
     yield f"<p>Slower: the whole interval of the ratio lies above {1 + allowed:.2f}. Baseline: {escape(str(against.path))}.</p>"
+
+
+def _stages(found: Measurement, rows: Sequence[BenchRow]) -> Iterator[str]:
+    yield (
+        "<h2>Stages of one call</h2><p>Medians on the host's clock. Read: the strip's file, where strips are read. Convert: checking a "
+        "strip and writing it as the model takes it. Inference: on a CPU computing alone; with an engine copying in, computing, copying "
+        "out, and waiting for them. Post: checking the answer, and the verdict.</p>"
+    )
+    bars = []
+    for row in rows:
+        bars.append((row.title, {stage_name(stage): times.p50 for stage, times in row.row.stages_ms.items()}))
+        if row.device is not None:
+            on_gpu = {stage_name(stage): times.p50 for stage, times in row.device.stages_ms.items()}
+            bars.append((f"{row.title}, inference on the GPU's clock", on_gpu))
+    yield stacked_bars(bars, unit="ms", says="stages as stacked bars")
+    head, *cells = stage_cells(found)
+    yield table_of(head, cells)
+    if memory := gpu_memory_cells(found):
+        yield (
+            "<p>GPU: by CUDA events, without a CUDA graph, which has no stages; its clock is never added to the host's.</p>"
+            "<h2>Memory on the GPU</h2><p>What the device says before an engine is loaded and after it ran, with nothing else of this "
+            "process on it; other programs are in it, and CUDA's own share is not.</p>"
+        )
+        yield table_of(memory[0], memory[1:])
 
 
 def _soak(found: Measurement) -> Iterator[str]:
@@ -135,10 +160,6 @@ def _in_words(found: Measurement) -> Iterator[str]:
             yield f"{name} takes {ratio.value:.2f} times as long as {to} (95 %: {ratio.low:.2f} to {ratio.high:.2f})."
         else:
             yield f"Between {name} and {to} no difference is shown (ratio {ratio.low:.3f} to {ratio.high:.3f})."
-
-
-def _name(row: BenchRow) -> str:
-    return row.case.name if row.mode == FLAT_OUT else f"{row.case.name}, {row.mode}"
 
 
 def _start(row: BenchRow) -> dict[str, float]:

@@ -24,9 +24,11 @@ from lineside.files import make_output_folder, write_json, write_text
 from lineside.manifest import versions
 
 from .axes import Axes, Case
-from .bench import BenchOptions, BenchRow, Measurement, bench
+from .bench import bench
+from .bench_options import BenchOptions
 from .bench_page import page_of
 from .console import console
+from .measurement import BenchRow, Measurement
 from .report import csv_of, number, remarks_of
 from .subjects import open_subject
 from .zoo import NETWORKS, VARIANTS, ZooOptions, write_zoo

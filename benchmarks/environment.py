@@ -14,7 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from lineside.engine.cores import ROOT, limits, physical_cores, quota_cores
+from lineside.engine.cores import ROOT, cpuinfo, limits, physical_cores, processor, quota_cores
 from lineside.engine.doctor import diagnose
 
 from .nvml import read_gpus
@@ -55,12 +55,12 @@ def machine_of(found: Mapping[str, Any]) -> str:
 
 def _cpu(root: Path) -> dict[str, Any]:
     """What kind of CPU, and how much of it the process may use; clocks are one per usable CPU."""
-    facts = _fields(root / "proc/cpuinfo")  # of the last CPU; all are taken to be alike
+    facts = cpuinfo(root)
     flags = (facts.get("flags") or facts.get("Features") or "").split()
     usable = sorted(os.sched_getaffinity(0))
     quota = quota_cores(root)
     return {
-        "model": facts.get("model name") or facts.get("CPU part"),
+        "model": processor(root),
         "architecture": platform.machine(),
         "features": [feature for feature in FEATURES if feature in flags],
         "logical": len(usable),

@@ -1,8 +1,8 @@
 """The steps `latency ...`: engines beside each other in one interleaved measurement.
 
 For every engine, batch and graph on or off there is one backend of the measuring core (`latency`): `Inspector` as its caller sees it, with
-pre, inference and post on the host's clock. Beside it stands the same engine's `Runner.timed`, whose stages (copies to the GPU, the engine,
-copies back) are the GPU's times by CUDA events. The two clocks are never added up: each row says which one its stages are of.
+its stages on the host's clock. Beside it stands the same engine's `OnGpu`, whose stages are the GPU's times by CUDA events. The two clocks
+are never added up: each row says which one its stages are of.
 An engine that no earlier step built is left out, and named.
 """
 
@@ -18,13 +18,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lineside.engine.inspector import Inspector
-from lineside.engine.runner import Runner, RunOptions
+from lineside.engine.runner import RunOptions
 from lineside.engine.tensorrt_backend import TensorRtBackend
 from lineside.errors import ModelError
 from lineside.threshold import DEFAULT_THRESHOLD
 
 from .gpu_limits import floor_ms
+from .gpu_stages import COMPUTE, OnGpu, open_on_gpu
 from .gpu_steps import FIRST, Bench, check
+from .inputs import InTurn
+from .inspected import INFERENCE, Inspected
 from .latency import Backend, LatencyOptions, Row, measure
 from .nvml import read_gpus
 
@@ -38,43 +41,6 @@ INT8_FASTER = 1.4
 """INT8 so many times as fast as FP16,"""
 HOST_OVER_GPU = 1.15
 """and a strip as its caller sees it within 15 % of copies and compute: what is aimed at."""
-_NS_PER_MS = 1e6
-
-
-@dataclass(frozen=True, kw_only=True)
-class Inspected:
-    """`Inspector`, `rows` strips at once. Stages on the host's clock, of the whole batch."""
-
-    name: str
-    inspector: Inspector
-    strips: Sequence[NDArray[np.uint8]]
-    rows: int
-
-    def run(self, index: int) -> Mapping[str, int]:
-        """One batch."""
-        batch = [self.strips[(index + row) % len(self.strips)] for row in range(self.rows)]
-        timings = [result.timing for result in self.inspector.inspect_many(batch, batch=self.rows)]
-        stages = {
-            "pre": sum(timing.pre_ms for timing in timings),
-            "inference": sum(timing.inference_ms for timing in timings),
-            "post": sum(timing.post_ms for timing in timings),
-        }
-        return {stage: round(ms * _NS_PER_MS) for stage, ms in stages.items()}
-
-
-@dataclass(frozen=True, kw_only=True)
-class OnGpu:
-    """The same engine without a graph, stage by stage, on the GPU's clock."""
-
-    name: str
-    runner: Runner
-    rows: int
-
-    def run(self, index: int) -> Mapping[str, int]:
-        """One batch of whatever lies in the input."""
-        times = self.runner.timed(self.rows)
-        stages = {"to_device": times.to_device_ms, "compute": times.compute_ms, "to_host": times.to_host_ms}
-        return {stage: round(ms * _NS_PER_MS) for stage, ms in stages.items()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,25 +92,23 @@ def _entries(stack: ExitStack, engine: Path, model: str, strips: Sequence[NDArra
                     rows=rows,
                     clock=HOST,
                     graph=graph,
-                    backend=Inspected(name=name, inspector=inspector, strips=strips, rows=rows),
+                    backend=Inspected(name=name, inspector=inspector, strips=InTurn(strips), rows=rows),
                 )
             )
     for rows in sorted({entry.rows for entry in entries}):
-        timed = TensorRtBackend.load(engine, options=RunOptions(graph=False))
-        stack.callback(timed.close)
-        noise = np.random.default_rng(0).random(timed.input.shape, np.float32)  # zeros would run faster
-        timed.input[...] = noise if timed.input.dtype == np.float32 else (255 * noise).astype(timed.input.dtype)
-        name = f"{model} batch {rows} stages"
-        entries.append(Entry(model=model, rows=rows, clock=GPU, graph=False, backend=OnGpu(name=name, runner=timed.runner, rows=rows)))
+        on_gpu = stack.enter_context(open_on_gpu(engine, rows, name=f"{model} batch {rows} stages"))
+        entries.append(Entry(model=model, rows=rows, clock=GPU, graph=False, backend=on_gpu))
     return entries
 
 
 def described(bench: Bench, entry: Entry, row: Row) -> dict[str, Any]:
-    """A row with what it is of, and how near the engine comes to its floor."""
+    """A row with what it is of, the engine's memory, and how near it comes to its floor."""
     value = {**row.to_json(), "model": entry.model, "rows": entry.rows, "clock_of_stages": entry.clock, "graph": entry.graph}
+    if isinstance(entry.backend, OnGpu):
+        value["memory"] = entry.backend.memory.to_json()
     floor = floor_ms(bench, entry.model, entry.rows)
     if entry.clock == GPU and floor is not None:
-        value |= {"floor_ms": floor, "times_the_floor": row.stages_ms["compute"].p50 / floor}
+        value |= {"floor_ms": floor, "times_the_floor": row.stages_ms[COMPUTE].p50 / floor}
     return value
 
 
@@ -159,13 +123,13 @@ def _checks(bench: Bench, rows: Mapping[tuple[str, int, str, bool], Row]) -> lis
     first_host = rows.get((FIRST, 1, HOST, True))
     floor = floor_ms(bench, FIRST, 1)
     if first_gpu is not None and floor is not None:
-        times = first_gpu.stages_ms["compute"].p50 / floor
+        times = first_gpu.stages_ms[COMPUTE].p50 / floor
         found.append(check("FP16 batched over its floor", times, times <= FLOOR, f"at most {FLOOR:g}"))
     if first_gpu is not None and int8_gpu is not None:
-        faster = first_gpu.stages_ms["compute"].p50 / int8_gpu.stages_ms["compute"].p50
+        faster = first_gpu.stages_ms[COMPUTE].p50 / int8_gpu.stages_ms[COMPUTE].p50
         found.append(check("INT8 faster than FP16, times", faster, faster >= INT8_FASTER, f"at least {INT8_FASTER:g}"))
     if first_gpu is not None and first_host is not None:
         gpu_ms = sum(stage.p50 for stage in first_gpu.stages_ms.values())
-        ratio = first_host.stages_ms["inference"].p50 / gpu_ms
+        ratio = first_host.stages_ms[INFERENCE].p50 / gpu_ms
         found.append(check("host-visible run over copies and compute", ratio, ratio <= HOST_OVER_GPU, f"at most {HOST_OVER_GPU:g}"))
     return found

@@ -20,8 +20,9 @@ from lineside.errors import LinesideError
 from lineside.manifest import versions
 from lineside.spec import CHANNELS, FULL_SCALE
 
-from .gpu_latency import Inspected
 from .gpu_steps import Bench
+from .inputs import InTurn
+from .inspected import Inspected
 from .latency import Backend, LatencyOptions, measure
 
 WARM_UP_S = 2.0
@@ -50,10 +51,10 @@ def beside_torch(bench: Bench, *, model: str) -> dict[str, Any]:
     strips = list(bench.bundle.strips())
     with ExitStack() as stack:
         engine = stack.enter_context(Inspector.load(bench.engine(model)))
-        backends: list[Backend] = [Inspected(name=f"engine {model}", inspector=engine, strips=strips, rows=1)]
+        backends: list[Backend] = [Inspected(name=f"engine {model}", inspector=engine, strips=InTurn(strips))]
         try:
             cuda = stack.enter_context(Inspector.load(bench.bundle.path(model), providers=["cuda"]))
-            backends.append(Inspected(name=f"ONNX Runtime CUDA {model}", inspector=cuda, strips=strips, rows=1))
+            backends.append(Inspected(name=f"ONNX Runtime CUDA {model}", inspector=cuda, strips=InTurn(strips)))
         except LinesideError as exc:
             found["left_out"]["ONNX Runtime CUDA"] = f"{exc.what}: {exc.why}"
         eager = _eager(bench, engine, strips, found)

@@ -7,7 +7,9 @@ A backend that keeps answers, by the address of its input or by what is in it, h
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,8 +27,35 @@ SEED = 0
 _Make = Callable[[np.random.Generator, tuple[int, ...]], NDArray[np.generic]]
 
 
+class Strips(Protocol):
+    """Strips in turn."""
+
+    @property
+    def read_ns(self) -> int:
+        """Nanoseconds spent on reading files so far; 0 for strips that lie in memory."""
+        ...
+
+    def take(self, index: int) -> NDArray[Any]:
+        """Strip number `index`, which grows without end."""
+        ...
+
+
+@dataclass(frozen=True)
+class InTurn:
+    """Strips (C, H, W) that are there, one after the other."""
+
+    strips: Sequence[NDArray[Any]]
+    read_ns = 0
+
+    def take(self, index: int) -> NDArray[Any]:
+        """Strip number `index`; they come round again."""
+        return self.strips[index % len(self.strips)]
+
+
 class Rotation:
     """Random arrays of one shape. Not for two threads at once: what `take` gave is written to when it comes round again."""
+
+    read_ns = 0
 
     def __init__(self, shape: tuple[int, ...], make: _Make, *, seed: int = SEED) -> None:
         rng = np.random.default_rng(seed)

@@ -3,15 +3,17 @@
 In:   paths, and cases of them.
 Out:  `possible_of`, what a file can do; `open_subject`, which gives a `Subject` and closes it afterwards.
 A checkpoint runs in PyTorch's eager mode; an ONNX file of ours and an engine in an `Inspector`; any other ONNX file, or model that PyTorch
-exported, as a bare graph (`any_onnx`, `any_torch`). Every input is one that the model has not seen.
+exported, as a bare graph (`any_onnx`, `any_torch`). Every input is one that the model has not seen, but for strips that are read from
+files.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from time import perf_counter_ns
 from typing import Any
 
 import numpy as np
@@ -30,8 +32,9 @@ from .any_onnx import open_graph, possible_of_onnx
 from .any_torch import SUFFIX as EXPORTED
 from .any_torch import open_exported, possible_of_exported
 from .axes import Axes, Case, Possible
-from .inputs import strips
-from .wrapper import Wrapped
+from .inputs import Strips, strips
+from .inspected import INFERENCE, READ, Inspected
+from .strip_files import StripFolder
 
 CHECKPOINT = ".pt"
 
@@ -92,30 +95,39 @@ def import_runtime(case: Case) -> None:
 
 
 @contextmanager
-def open_subject(case: Case) -> Iterator[Subject]:
+def open_subject(case: Case, folder: StripFolder | None = None) -> Iterator[Subject]:
     """Open the model of a case, and close it afterwards.
+
+    Args:
+        case: Which one.
+        folder: Where `run` reads its strips; None: they lie in memory, as those of `answer` always do.
 
     Raises:
         ModelError, CheckpointError: It cannot be used.
         DeviceError: There is no GPU for it, or a provider does not run.
         MissingPackageError: What runs it is not installed.
     """
-    opened = _graph if case.shapes is not None else _checkpoint if case.runner == "pytorch" else _inspector
-    with opened(case) as subject:
-        yield subject
+    if case.shapes is not None:
+        with _graph(case) as subject:
+            yield subject
+    else:
+        with (_checkpoint if case.runner == "pytorch" else _inspector)(case, folder) as subject:
+            yield subject
 
 
 @contextmanager
-def _inspector(case: Case) -> Iterator[Subject]:
+def _inspector(case: Case, folder: StripFolder | None) -> Iterator[Subject]:
     with _loaded(case) as inspector:
         about = inspector.describe()
         dtype = "uint8" if about["input_dtype"] == "uint8" else "float32"
-        wrapped = Wrapped(name=case.name, inspector=inspector, strips=strips(inspector.spec, dtype=dtype), rows=case.batch)
+        made_up = Inspected(name=case.name, inspector=inspector, strips=strips(inspector.spec, dtype=dtype), rows=case.batch)
+        measured = made_up if folder is None else replace(made_up, strips=folder.strips(inspector.spec))
 
         def answer(index: int) -> NDArray[Any]:
-            return np.array(wrapped.results(index)[0].heatmap).ravel()
+            return np.array(made_up.results(index)[0].heatmap).ravel()
 
-        yield Subject(name=case.name, items=case.batch, run=wrapped.run, answer=answer, about={**about, "takes": f"strips, {dtype}"})
+        takes = f"strips, {dtype}" if folder is None else str(folder)
+        yield Subject(name=case.name, items=case.batch, run=measured.run, answer=answer, about={**about, "takes": takes})
 
 
 def _loaded(case: Case) -> Inspector:
@@ -127,24 +139,32 @@ def _loaded(case: Case) -> Inspector:
 
 
 @contextmanager
-def _checkpoint(case: Case) -> Iterator[Subject]:
+def _checkpoint(case: Case, folder: StripFolder | None) -> Iterator[Subject]:
     torch = require("torch", extra="train")
     from lineside.train.checkpoint_model import CheckpointModel
 
     threads = case.threads or physical_cores()
     with CheckpointModel.load(case.path, threads=threads) as model:
-        rotation = strips(model.spec)
+        made_up = strips(model.spec)
+        files = folder.strips(model.spec) if folder is not None else None
 
-        def answer(index: int) -> NDArray[Any]:
+        def heatmaps(source: Strips, index: int) -> NDArray[Any]:
             if torch.get_num_threads() != threads:  # another case has set its own
                 torch.set_num_threads(threads)
-            return np.concatenate([model.heatmap(rotation.take(index * case.batch + row)).ravel() for row in range(case.batch)])
+            return np.concatenate([model.heatmap(source.take(index * case.batch + row)).ravel() for row in range(case.batch)])
 
-        def run(index: int) -> None:
-            answer(index)
+        def run(index: int) -> Mapping[str, int] | None:
+            if files is None:
+                heatmaps(made_up, index)
+                return None
+            begin, before_ns = perf_counter_ns(), files.read_ns
+            heatmaps(files, index)
+            total_ns, read_ns = perf_counter_ns() - begin, files.read_ns - before_ns
+            return {READ: read_ns, INFERENCE: total_ns - read_ns}
 
-        about = {"backend": "pytorch-eager", "torch": torch.__version__, "threads": threads, "takes": "strips, float32"}
-        yield Subject(name=case.name, items=case.batch, run=run, answer=answer, about=about)
+        takes = "strips, float32" if folder is None else str(folder)
+        about = {"backend": "pytorch-eager", "torch": torch.__version__, "threads": threads, "takes": takes}
+        yield Subject(name=case.name, items=case.batch, run=run, answer=lambda index: heatmaps(made_up, index), about=about)
 
 
 @contextmanager

@@ -28,8 +28,8 @@ from .cold_start import cold_start
 from .console import console
 from .environment import environment
 from .inputs import strips
+from .inspected import Inspected
 from .latency import LatencyOptions, Row, measure
-from .wrapper import Wrapped
 
 
 def measure_models(paths: Sequence[Path], options: LatencyOptions, *, threads: int | None = None) -> tuple[Row, ...]:
@@ -50,7 +50,7 @@ def measure_models(paths: Sequence[Path], options: LatencyOptions, *, threads: i
             )
         rotation = strips(inspectors[0].spec)
         return measure(
-            [Wrapped(name=path.stem, inspector=one, strips=rotation) for path, one in zip(paths, inspectors, strict=True)], options
+            [Inspected(name=path.stem, inspector=one, strips=rotation) for path, one in zip(paths, inspectors, strict=True)], options
         )
 
 

@@ -34,8 +34,8 @@ from lineside.progress import Progress, silent
 
 from .environment import environment
 from .inputs import strips
+from .inspected import Inspected
 from .latency import LatencyOptions, Row, measure
-from .wrapper import Wrapped
 
 CHECKPOINT = ".pt"
 FLOAT = "fp32"
@@ -195,7 +195,9 @@ def _measure(candidates: Sequence[Candidate], seconds: float) -> tuple[Row, ...]
     with ExitStack() as stack:
         loaded = [stack.enter_context(Inspector.load(one.path, threads=one.threads)) for one in candidates]
         rotation = strips(loaded[0].spec)
-        subjects = [Wrapped(name=one.name, inspector=inspector, strips=rotation) for one, inspector in zip(candidates, loaded, strict=True)]
+        subjects = [
+            Inspected(name=one.name, inspector=inspector, strips=rotation) for one, inspector in zip(candidates, loaded, strict=True)
+        ]
         return measure(subjects, LatencyOptions(seconds=seconds))
 
 

@@ -23,16 +23,14 @@ from lineside.bootstrap import Interval
 from lineside.engine.contract import CONTRACTS
 from lineside.engine.inspector import Inspector
 from lineside.engine.onnxruntime_backend import OnnxRuntimeBackend
-from lineside.engine.result import Result
 from lineside.files import refuse_existing, write_json
 from lineside.threshold import DEFAULT_THRESHOLD
 
 from .console import console
 from .environment import environment
-from .inputs import ARRAYS, Rotation, strips
+from .inputs import ARRAYS, strips
+from .inspected import CONVERT, POST, Inspected
 from .latency import LatencyOptions, Row, measure
-
-_NS_PER_MS = 1e6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,33 +45,6 @@ class Bare:
     def run(self, index: int) -> None:
         """One strip."""
         self.session.run(self.outputs, self.feeds[index % len(self.feeds)])
-
-
-@dataclass(frozen=True, kw_only=True)
-class Wrapped:
-    """`Inspector.inspect`, or `inspect_many` on `rows` strips at once; stages of all of them together."""
-
-    name: str
-    inspector: Inspector
-    strips: Rotation
-    rows: int = 1
-
-    def run(self, index: int) -> Mapping[str, int]:
-        """One batch."""
-        timings = [result.timing for result in self.results(index)]
-        stages = {
-            "pre": sum(timing.pre_ms for timing in timings),
-            "inference": sum(timing.inference_ms for timing in timings),
-            "post": sum(timing.post_ms for timing in timings),
-        }
-        return {stage: round(ms * _NS_PER_MS) for stage, ms in stages.items()}
-
-    def results(self, index: int) -> list[Result]:
-        """What it answers."""
-        if self.rows == 1:  # also of a model that fixes a larger batch
-            return [self.inspector.inspect(self.strips.take(index))]
-        batch = (self.strips.take(index * self.rows + row) for row in range(self.rows))
-        return list(self.inspector.inspect_many(batch, batch=self.rows))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +68,7 @@ def measure_overhead(path: Path, *, threads: int | None = None, options: Latency
             inspector.inspect(rotation.take(index))
             feeds.append({contract.input: backend.input.copy()})
         bare = Bare(name="session.run", session=backend.session, outputs=contract.outputs, feeds=feeds)
-        rows = measure([bare, Wrapped(name="Inspector.inspect", inspector=inspector, strips=rotation)], options)
+        rows = measure([bare, Inspected(name="Inspector.inspect", inspector=inspector, strips=rotation)], options)
     return Overhead(path=path, bare=rows[0], wrapped=rows[1], ratio=rows[1].over(rows[0]))
 
 
@@ -121,11 +92,11 @@ def overhead_table(found: Sequence[Overhead]) -> Table:
     """One line per model."""
     table = Table(title="Inspector.inspect over session.run, medians in ms", title_justify="left", title_style="bold")
     table.add_column("model", overflow="fold")
-    for column in ("n", "run", "inspect", "pre", "post", "overhead", "95 %"):
+    for column in ("n", "run", "inspect", CONVERT, POST, "overhead", "95 %"):
         table.add_column(column, justify="right", no_wrap=True)
     for one in found:
         stages = one.wrapped.stages_ms
-        medians = (one.bare.total_ms.p50, one.wrapped.total_ms.p50, stages["pre"].p50, stages["post"].p50)
+        medians = (one.bare.total_ms.p50, one.wrapped.total_ms.p50, stages[CONVERT].p50, stages[POST].p50)
         ratio = one.ratio
         table.add_row(
             one.path.stem,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.box import SIMPLE_HEAD
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from lineside.benchmarks.baseline import Against
-    from lineside.benchmarks.bench import Measurement
+    from lineside.benchmarks.measurement import Measurement
 
 
 def bench(
@@ -40,6 +41,12 @@ def bench(
     soak: Annotated[float | None, typer.Option(metavar="MINUTES", help="Measure on, minute by minute; at the pace of --paced.")] = None,
     loads: Annotated[int, typer.Option(help="Load every model anew so often: one load of a file is faster than the next.")] = 5,
     cold_start: Annotated[bool, typer.Option(help="Load time and memory, each in a process of its own.")] = True,
+    strips: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Read strips of this folder inside every call, as a stage of its own.")
+    ] = None,
+    roofline: Annotated[
+        bool, typer.Option("--roofline", help="Measure this machine's peak too, seconds more, and how near to it ONNX files come.")
+    ] = False,
     report: Annotated[Path | None, typer.Option(metavar="DIR", help="A folder for bench.html, bench.json and bench.csv.")] = None,
     against: Annotated[
         Path | None, typer.Option(metavar="BASELINE.json", help="An earlier bench.json of this machine: exit with 3 when slower.")
@@ -55,19 +62,21 @@ def bench(
 
     Example: lineside bench strip.onnx strip.int8.onnx --seconds 60 --report REPORT
 
+    Example: lineside bench strip.onnx --strips DATASET/train/good --roofline --report REPORT
+
     Example: lineside bench resnet18.onnx --shape input=1x3x224x224 --batch 1,16 --runner onnxruntime,openvino
     """
     from lineside.benchmarks.axes import Axes
     from lineside.benchmarks.baseline import Baseline
-    from lineside.benchmarks.bench import BenchOptions
     from lineside.benchmarks.bench import bench as measure
-    from lineside.benchmarks.bench_page import page_of
+    from lineside.benchmarks.bench_options import BenchOptions
     from lineside.benchmarks.console import console
-    from lineside.benchmarks.report import csv_of
 
     check_json(json, force=force)
     axes = Axes.parse(batch=batch, threads=threads, providers=provider, shapes=shape or (), runners=runner, graph=graph)
-    options = BenchOptions(seconds=seconds, paced_ms=paced, soak_minutes=soak, loads=loads, cold=cold_start)
+    options = BenchOptions(
+        seconds=seconds, paced_ms=paced, soak_minutes=soak, loads=loads, cold=cold_start, strips=strips, roofline=roofline
+    )
     baseline = Baseline.of_this_machine(against, allowed=allow / 100, force=force_baseline) if against is not None else None
     if report is not None:
         make_output_folder(report, force=force)
@@ -76,45 +85,58 @@ def bench(
     since = baseline.compare(found) if baseline is not None else None
     value = {**found.to_json(), "against": since.to_json() if since else None}
     if report is not None:
-        write_text(report / "bench.json", json_text(value))
-        write_text(report / "bench.csv", csv_of(found))
-        write_text(report / "bench.html", page_of(found, since))
+        _write(report, found, since, value)
     emit(value, json=json)
     if json != STDOUT:
-        where = [Text(f"{report}: bench.html, bench.json, bench.csv")] if report is not None else []
-        console().print(_table(found), *_remarks(found), *(_changes(since) if since else []), *where, sep="\n")
+        console().print(*_said(found, since), sep="\n")
+        if report is not None:
+            console().print(Text(f"{report}: bench.html, bench.json, bench.csv"))
     if since is not None and since.slower:
         raise typer.Exit(ANSWER_IS_NO)
 
 
-def _table(found: Measurement) -> Table:
-    from lineside.benchmarks.report import CELLS, cells_of
+def _write(report: Path, found: Measurement, since: Against | None, value: Mapping[str, Any]) -> None:
+    from lineside.benchmarks.bench_page import page_of
+    from lineside.benchmarks.report import csv_of
 
-    title = "One interleaved run; ratio per strip to the first model"
-    table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    table.add_column(CELLS[0], style="cyan", overflow="fold", min_width=10)
-    for column in CELLS[1:]:
+    write_text(report / "bench.json", json_text(value))
+    write_text(report / "bench.csv", csv_of(found))
+    write_text(report / "bench.html", page_of(found, since))
+
+
+def _said(found: Measurement, since: Against | None) -> Iterator[RenderableType]:
+    """What the terminal shows."""
+    from lineside.benchmarks.report import (
+        CELLS,
+        CHANGE_CELLS,
+        cells_of,
+        change_cells_of,
+        gpu_memory_cells,
+        peaks_in_words,
+        remarks_of,
+        roofline_cells,
+        stage_cells,
+    )
+
+    yield _table([CELLS, *map(cells_of, found.rows)], title="One interleaved run; ratio per strip to the first model")
+    for cells in (stage_cells(found), gpu_memory_cells(found), roofline_cells(found)):
+        if cells:
+            yield _table(cells)
+    yield from map(Text, peaks_in_words(found))
+    yield from (Text(text, style="yellow") for text in remarks_of(found))
+    if since is not None:
+        yield _table([CHANGE_CELLS, *map(change_cells_of, since.changes)], title=f"Against {since.path} of {since.when}")
+        yield from (Text(text, style="yellow") for text in since.remarks)
+
+
+def _table(cells: Sequence[Sequence[str]], *, title: str | None = None) -> Table:
+    """The first line is the head."""
+    told = Text(title) if title is not None else None
+    table = Table(title=told, title_justify="left", title_style="bold", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    (first, *columns), *rows = cells
+    table.add_column(first, style="cyan", overflow="fold", min_width=10)
+    for column in columns:
         table.add_column(column, justify="right", no_wrap=True)
-    for row in found.rows:
-        name, *numbers = cells_of(row)
+    for name, *numbers in rows:
         table.add_row(Text(name), *numbers)
     return table
-
-
-def _changes(since: Against) -> list[RenderableType]:
-    from lineside.benchmarks.report import CHANGE_CELLS, change_cells_of
-
-    table = Table(title=Text(f"Against {since.path} of {since.when}"), title_justify="left", title_style="bold", box=SIMPLE_HEAD)
-    table.add_column(CHANGE_CELLS[0], style="cyan", overflow="fold", min_width=10)
-    for column in CHANGE_CELLS[1:]:
-        table.add_column(column, justify="right", no_wrap=True)
-    for change in since.changes:
-        name, *cells = change_cells_of(change)
-        table.add_row(Text(name), *cells)
-    return [table, *(Text(text, style="yellow") for text in since.remarks)]
-
-
-def _remarks(found: Measurement) -> list[Text]:
-    from lineside.benchmarks.report import remarks_of
-
-    return [Text(text, style="yellow") for text in remarks_of(found)]

@@ -1,7 +1,7 @@
-"""How many processor cores this process may really use.
+"""Which processor this is, and how many cores of it this process may really use.
 
-In:   the scheduler's affinity, the kernel's topology, and the quota of the control groups that the process is in.
-Out:  numbers. A container that sees 64 cores and may use two gets two: more threads than that wait for each other.
+In:   what the kernel says of the processor, its topology, the scheduler's affinity, and the quota of the process's control groups.
+Out:  a name, and numbers. A container that sees 64 cores and may use two gets two: more threads than that wait for each other.
 """
 
 from __future__ import annotations
@@ -12,6 +12,21 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path("/")
+
+
+def cpuinfo(root: Path = ROOT) -> dict[str, str]:
+    """The fields of /proc/cpuinfo, of its last CPU: all are taken to be alike. Empty where there is none."""
+    try:
+        lines = (root / "proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return {}
+    return {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+
+
+def processor(root: Path = ROOT) -> str | None:
+    """The processor's name; on ARM the number of its part. None where the kernel does not say."""
+    facts = cpuinfo(root)
+    return facts.get("model name") or facts.get("CPU part")
 
 
 def physical_cores(root: Path = ROOT) -> int:

@@ -16,7 +16,7 @@ from typing import Any
 from lineside.errors import ModelError
 from lineside.files import write_json
 
-from .cores import physical_cores
+from .cores import physical_cores, processor
 
 SCHEMA = 1
 _TUNED = ".tuned"
@@ -71,10 +71,4 @@ def tuned_path(model: Path) -> Path:
 
 def this_machine() -> str:
     """What decides how many threads pay: the processor and how many cores of it this process may use."""
-    return f"{_processor()}, {physical_cores()} cores"
-
-
-def _processor() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.is_file() else []
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+    return f"{processor() or platform.machine()}, {physical_cores()} cores"

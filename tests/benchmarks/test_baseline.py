@@ -12,9 +12,9 @@ import pytest
 
 from lineside.benchmarks.axes import Case
 from lineside.benchmarks.baseline import Baseline
-from lineside.benchmarks.bench import BenchRow, Measurement
 from lineside.benchmarks.bench_page import page_of
 from lineside.benchmarks.latency import Row
+from lineside.benchmarks.measurement import BenchRow, Measurement
 from lineside.benchmarks.stats import Percentiles, ratio_of_separate_medians
 from lineside.errors import ConfigError
 

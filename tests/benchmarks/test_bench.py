@@ -7,14 +7,17 @@ import io
 import json
 import re
 import shlex
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from lineside.benchmarks.axes import Axes
-from lineside.benchmarks.bench import BenchOptions, Measurement, bench, reference_of
+from lineside.benchmarks.bench import bench, reference_of
+from lineside.benchmarks.bench_options import BenchOptions
 from lineside.benchmarks.bench_page import page_of
+from lineside.benchmarks.measurement import Measurement
 from lineside.benchmarks.report import CELLS, cells_of, csv_of, number, remarks_of
 from lineside.errors import ConfigError, ModelError
 
@@ -59,7 +62,7 @@ def test_a_ratio_is_per_strip_and_to_the_first_model_with_the_same_axes(measured
 
 def test_stages_are_those_of_an_inspector(measured: Measurement) -> None:
     for row in measured.rows:
-        assert list(row.row.stages_ms) == ["pre", "inference", "post"]
+        assert list(row.row.stages_ms) == ["convert", "inference", "post"]
         assert sum(stage.p50 for stage in row.row.stages_ms.values()) <= row.row.total_ms.max
 
 
@@ -126,7 +129,7 @@ def test_a_cold_start_is_told_part_by_part() -> None:
     assert page_of(found).count("<svg") == 3
 
 
-def test_a_checkpoint_runs_in_pytorch_beside_an_onnx_file(detector: Any, tmp_path: Path) -> None:
+def test_a_checkpoint_runs_in_pytorch_beside_an_onnx_file(detector: Any, write_strips: Callable[..., Path], tmp_path: Path) -> None:
     torch = pytest.importorskip("torch", reason="it runs the checkpoint")
     from lineside.spec import StripSpec
     from lineside.train.checkpoint import Checkpoint, save_checkpoint
@@ -147,11 +150,13 @@ def test_a_checkpoint_runs_in_pytorch_beside_an_onnx_file(detector: Any, tmp_pat
     )
     save_checkpoint(tmp_path / "best.pt", checkpoint)
     before = torch.get_num_threads()
-    found = bench([MODELS / "production.onnx", tmp_path / "best.pt"], Axes(batch=(2,), threads=(1,)), BenchOptions(**QUICK, cold=False))
+    options = BenchOptions(**QUICK, cold=False, strips=write_strips(tmp_path / "strips", 8))
+    found = bench([MODELS / "production.onnx", tmp_path / "best.pt"], Axes(batch=(2,), threads=(1,)), options)
     row = found.rows[1]
     assert (row.case.name, row.about["backend"], row.about["threads"]) == ("best.pt", "pytorch-eager", 1)
     assert row.ratio is not None
     assert row.ratio.low > 1, "a network of 35 layers is slower than one subtraction"
+    assert list(row.row.stages_ms) == ["read", "inference"]
     assert torch.get_num_threads() == before
 
 

@@ -163,9 +163,9 @@ def test_the_aims_are_compared_with_the_right_clocks(bundle: Bundle, tmp_path: P
     bench = bench_of(bundle, tmp_path, monkeypatch, peak=2e9)  # 2e6 operations: a floor of 1 ms
     rows, described = rows_of(
         bench,
-        (FIRST, HOST, True, Clocked("a", pre=9, inference=2.2, post=9)),
-        (FIRST, GPU, False, Clocked("b", to_device=0.3, compute=1.5, to_host=0.2)),
-        ("batched.int8.production", GPU, False, Clocked("c", to_device=0.3, compute=1.2, to_host=0.2)),
+        (FIRST, HOST, True, Clocked("a", convert=9, inference=2.2, post=9)),
+        (FIRST, GPU, False, Clocked("b", copy_in=0.3, compute=1.5, copy_out=0.2)),
+        ("batched.int8.production", GPU, False, Clocked("c", copy_in=0.3, compute=1.2, copy_out=0.2)),
     )
     checks = {check["name"]: (check["value"], check["passed"]) for check in gpu_latency._checks(bench, rows)}
     assert checks["FP16 batched over its floor"] == (pytest.approx(1.5), True)
@@ -178,7 +178,7 @@ def test_the_aims_are_compared_with_the_right_clocks(bundle: Bundle, tmp_path: P
 
 def test_without_a_measured_peak_there_is_no_floor(bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bench = bench_of(bundle, tmp_path, monkeypatch, peak=None)
-    rows, described = rows_of(bench, (FIRST, GPU, False, Clocked("b", to_device=0.3, compute=1.5, to_host=0.2)))
+    rows, described = rows_of(bench, (FIRST, GPU, False, Clocked("b", copy_in=0.3, compute=1.5, copy_out=0.2)))
     assert gpu_latency._checks(bench, rows) == []
     assert "floor_ms" not in described[0]
 

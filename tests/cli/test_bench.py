@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+import tifffile
 
 from lineside.cli.main import main
 
@@ -80,6 +82,17 @@ def test_a_soak_is_in_the_report(tmp_path: Path) -> None:
     assert "Soak" in (report / "bench.html").read_text()
 
 
+def test_strips_of_a_folder_are_read_as_a_stage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rng = np.random.default_rng(0)
+    for index in range(8):
+        tifffile.imwrite(tmp_path / f"{index}.tif", rng.random((4, 64, 96), np.float32), photometric="minisblack")
+    assert bench(str(MODELS / "production.onnx"), "--strips", str(tmp_path), "--json", str(tmp_path / "bench.json")) == 0
+    said = capsys.readouterr().out
+    assert all(word in said for word in ("read", "convert", "inference", "post", "caller sees"))
+    row = json.loads((tmp_path / "bench.json").read_text())["rows"][0]
+    assert row["latency"]["stages_ms"]["read"]["p50"] > 0
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -97,6 +110,7 @@ def test_a_soak_is_in_the_report(tmp_path: Path) -> None:
         (["{production}", "--against", "nothing.json"], "nothing.json"),
         (["{production}", "--against", "{production}"], "not a measurement"),
         (["{production}", "--soak", "0"], "soak"),
+        (["{production}", "--strips", "nowhere"], "nowhere"),
     ],
 )
 def test_bad_input_is_one_message(words: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

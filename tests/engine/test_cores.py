@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lineside.engine.cores import limits, physical_cores, quota_cores
+from lineside.engine.cores import limits, physical_cores, processor, quota_cores
 
 
 def write(path: Path, text: str) -> None:
@@ -58,3 +58,13 @@ def test_a_machine_that_says_nothing_has_one_core_per_cpu(tmp_path: Path) -> Non
 
 def test_this_machine_has_a_core() -> None:
     assert 1 <= physical_cores() <= len(os.sched_getaffinity(0))
+
+
+@pytest.mark.parametrize(
+    ("told", "name"),
+    [("model name\t: Fast CPU\nflags\t: avx2\n\nmodel name\t: Fast CPU\n", "Fast CPU"), ("CPU part\t: 0xd42\n", "0xd42"), (None, None)],
+)
+def test_the_processor_is_what_the_kernel_calls_it(told: str | None, name: str | None, tmp_path: Path) -> None:
+    if told is not None:
+        write(tmp_path / "proc/cpuinfo", told)
+    assert processor(tmp_path) == name
