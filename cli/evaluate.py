@@ -12,7 +12,7 @@ from rich.text import Text
 from lineside._optional import require
 from lineside.dataset import Dataset
 from lineside.files import make_output_folder, write_json
-from lineside.manifest import checked_threshold
+from lineside.manifest import UNTUNED, checked_threshold
 
 from ._console import ForceOption, JsonOption, ProviderOption, bar, check_json, emit, facts
 from ._models import open_model
@@ -61,8 +61,9 @@ def evaluate(
 
 def _overall(title: str, result: Evaluation) -> Table:
     verdicts = result.verdicts
+    rule = "--threshold" if result.threshold_source == "caller" else result.threshold_rule or UNTUNED
     rows = [
-        ("threshold", f"{result.threshold:.6g} ({'of the model' if result.threshold_source == 'model' else '--threshold'})"),
+        ("threshold", f"{result.threshold:.6g} ({rule})"),
         ("image AUROC", _number(result.image_curve.auroc)),
         ("pixel AUROC", _number(result.pixel_auroc)),
         ("pixel AP", _number(result.pixel_ap)),

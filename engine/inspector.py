@@ -139,6 +139,12 @@ class Inspector:
         return self._threshold
 
     @property
+    def threshold_rule(self) -> str | None:
+        """How the threshold was chosen; None for one that is not the model's own."""
+        known = self.manifest
+        return known.threshold_rule if known is not None and known.threshold == self._threshold else None
+
+    @property
     def manifest(self) -> ModelManifest | None:
         """What the model says about itself; None for a model without metadata."""
         return self._backend.model.manifest

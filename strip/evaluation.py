@@ -44,6 +44,11 @@ class HeatmapModel(Protocol):
         """NG when the score is at least this."""
         ...
 
+    @property
+    def threshold_rule(self) -> str | None:
+        """How the threshold was chosen; None when the model does not say it."""
+        ...
+
     def heatmap(self, strip: NDArray[Any]) -> NDArray[np.float32]:
         """(C, H, W) uint8 or float32 in 0..255 -> (H, W) float32 in [0, 1]."""
         ...
@@ -130,6 +135,7 @@ class Evaluation:
     Attributes:
         threshold: NG when the score is at least this.
         threshold_source: Who chose it: the model carries it, or the caller named it.
+        threshold_rule: How the model's own was chosen; None when it does not say it, or the caller named another.
         kinds: Per kind, the good ones first.
         rows: Per strip, in the order of the data set.
         worst: Missed defects by rising score, then false alarms by falling score, then right verdicts by their distance from the threshold.
@@ -140,6 +146,7 @@ class Evaluation:
 
     threshold: float
     threshold_source: ThresholdSource
+    threshold_rule: str | None
     kinds: tuple[KindMetrics, ...]
     rows: tuple[StripRow, ...]
     worst: tuple[WorstStrip, ...]
@@ -182,6 +189,7 @@ class Evaluation:
             "schema": SCHEMA,
             "threshold": self.threshold,
             "threshold_source": self.threshold_source,
+            "threshold_rule": self.threshold_rule,
             "image_auroc": self.image_curve.auroc,
             "image_ap": self.image_curve.average_precision,
             "f1": verdicts.f1,
@@ -242,6 +250,7 @@ def evaluate(
     return Evaluation(
         threshold=verdict_threshold,
         threshold_source="model" if threshold is None else "caller",
+        threshold_rule=model.threshold_rule if threshold is None else None,
         kinds=_by_kind(rows, pixels),
         rows=tuple(rows),
         worst=tuple(strip for _, strip in sorted(worst, key=lambda entry: entry[0], reverse=True)),

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from lineside.manifest import UNTUNED
 from lineside.reader import check_strip
 from lineside.spec import CHANNELS, FULL_SCALE, StripSpec
 from lineside.threshold import DEFAULT_THRESHOLD
@@ -42,6 +43,7 @@ class CheckpointModel:
         spec: StripSpec,
         *,
         threshold: float = DEFAULT_THRESHOLD,
+        threshold_rule: str = UNTUNED,
         device: torch.device = torch.device("cpu"),
         threads: int | None = None,
         weights_sha256: str | None = None,
@@ -49,6 +51,7 @@ class CheckpointModel:
         self.network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in PyTorch's overloads
         self._spec = spec
         self._threshold = threshold
+        self._threshold_rule = threshold_rule
         self.weights_sha256 = weights_sha256
         self._device = device
         self._threads_before = torch.get_num_threads() if threads else None
@@ -69,6 +72,7 @@ class CheckpointModel:
             checkpoint.network(),
             checkpoint.spec,
             threshold=checkpoint.threshold,
+            threshold_rule=checkpoint.threshold_rule,
             device=where,
             threads=threads,
             weights_sha256=checkpoint.weights_sha256,
@@ -83,6 +87,11 @@ class CheckpointModel:
     def threshold(self) -> float:
         """NG when the score is at least this."""
         return self._threshold
+
+    @property
+    def threshold_rule(self) -> str:
+        """How the threshold was chosen."""
+        return self._threshold_rule
 
     def heatmap(self, strip: NDArray[Any]) -> NDArray[np.float32]:
         """The heatmap (H, W) of a strip (C, H, W).

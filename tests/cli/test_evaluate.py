@@ -59,7 +59,9 @@ def test_the_numbers_of_an_onnx_file_are_shown_and_written_with_their_pictures(
     assert (value["threshold"], value["threshold_source"]) == (0.25, "model")
     assert (value["image_auroc"], value["recall"], value["good_called_ng"]) == (1.0, 0.5, 0)
     assert (value["model"], value["dataset"]) == (str(MODEL), str(dataset))
+    assert value["threshold_rule"] == "not tuned"
     shown = capsys.readouterr()
+    assert "0.25 (not tuned)" in shown.out
     assert "image AUROC" in shown.out
     assert "spot" in shown.out
     assert "worst.png" in "".join(shown.out.split("\n")[-4:])

@@ -23,6 +23,7 @@ class Answers:
     """A stand-in model with a given heatmap."""
 
     threshold = 0.5
+    threshold_rule = None
 
     def __init__(self, spec: StripSpec, heatmap: NDArray[np.float32]) -> None:
         self.spec = spec

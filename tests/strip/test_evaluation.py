@@ -28,6 +28,7 @@ class TargetIsHeat:
 
     spec = SPEC
     threshold = 0.5
+    threshold_rule = "no false alarm on valid"
 
     def __init__(self) -> None:
         self._answer = np.zeros((48, 32), np.float32)
@@ -111,9 +112,10 @@ def test_pixel_metrics_are_those_of_all_pixels_and_those_of_a_kind_include_the_g
 
 
 def test_the_threshold_is_the_models_unless_the_caller_names_one(root: Path) -> None:
-    assert (evaluated(root).threshold, evaluated(root).threshold_source) == (0.5, "model")
+    own = evaluated(root)
+    assert (own.threshold, own.threshold_source, own.threshold_rule) == (0.5, "model", "no false alarm on valid")
     result = evaluated(root, threshold=0.25)
-    assert (result.threshold, result.threshold_source) == (0.25, "caller")
+    assert (result.threshold, result.threshold_source, result.threshold_rule) == (0.25, "caller", None)
     assert result.verdicts.defective_ng == 3
     with pytest.raises(ConfigError, match=r"threshold 1\.5"):
         evaluated(root, threshold=1.5)

@@ -46,6 +46,7 @@ def evaluation(scores: dict[str, list[float]]) -> Evaluation:
     return Evaluation(
         threshold=0.5,
         threshold_source="model",
+        threshold_rule=None,
         kinds=kinds,
         rows=rows,
         worst=(),
