@@ -1,7 +1,8 @@
 """Write files that are whole or not there.
 
 A file, or a folder, is written beside its place under a temporary name, flushed to the disk and renamed. Whatever happens
-before the rename leaves what existed untouched and nothing new behind.
+before the rename leaves what existed untouched and nothing new behind. Only a process that is killed leaves a folder,
+`.NAME.xxxxxxxx.partial`: it is locked while it is written, and the next one for that place removes those that nobody holds.
 
 `file_being_written` and `folder_being_written` give the temporary path; `write_bytes`, `write_text` and `write_json` are the
 short forms.
@@ -12,8 +13,10 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import json
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator
@@ -86,18 +89,48 @@ def folder_being_written(path: Path) -> Iterator[Path]:
     path = path.resolve()
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_abandoned(path)
         temporary, before = (path.with_name(f".{path.name}.{secrets.token_hex(4)}.{what}") for what in ("partial", "before"))
         try:
             temporary.mkdir()
-            yield temporary
-            if path.exists():
-                path.rename(before)
-            temporary.rename(path)
+            with _locked(temporary):
+                yield temporary
+                if path.exists():
+                    path.rename(before)
+                temporary.rename(path)
         finally:
             if before.exists() and not path.exists():  # interrupted between the two
                 before.rename(path)
             for folder in (temporary, before):
                 if folder.exists():
+                    shutil.rmtree(folder)
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[bool]:
+    """Hold a folder until the block ends or the process does; gives whether it could be had."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        yield _lock(handle)
+    finally:
+        os.close(handle)
+
+
+def _lock(handle: int) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:  # another process has it, or the file system has no locks
+        return False
+    return True
+
+
+def _remove_abandoned(path: Path) -> None:
+    """Remove what killed processes were writing in place of `path`."""
+    ours = re.compile(rf"\.{re.escape(path.name)}\.[0-9a-f]{{8}}\.partial")
+    for folder in path.parent.glob(".*.partial"):
+        if ours.fullmatch(folder.name) and folder.is_dir() and os.access(folder, os.R_OK | os.W_OK):
+            with _locked(folder) as nobody_writes:
+                if nobody_writes:
                     shutil.rmtree(folder)
 
 

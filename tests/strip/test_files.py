@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -86,6 +88,36 @@ def test_a_folder_replaces_the_one_before_as_a_whole(tmp_path: Path) -> None:
         assert names(tmp_path / "data") == ["old.txt"]
     assert names(tmp_path) == ["data"]
     assert names(tmp_path / "data") == ["new.txt"]
+
+
+WRITE_AND_WAIT = """
+import sys, time
+from pathlib import Path
+from lineside.files import folder_being_written
+with folder_being_written(Path(sys.argv[1])) as folder:
+    (folder / "half.txt").write_text("half")
+    print("half", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_what_a_killed_process_left_of_a_folder_goes_with_the_next_one_and_nothing_else_does(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", WRITE_AND_WAIT, str(tmp_path / "data")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        with folder_being_written(tmp_path / "data") as mine:
+            assert len(names(tmp_path)) == 2, "the other process is still at it"
+            (mine / "mine.txt").write_text("whole")
+        process.kill()
+    (abandoned,) = (name for name in names(tmp_path) if name != "data")
+    others = [".data.old.partial", ".data2.0123abcd.partial", "notes.partial"]
+    for name in others:
+        (tmp_path / name).mkdir()
+    (tmp_path / ".data.0123abcd.partial").write_text("a file")
+    with folder_being_written(tmp_path / "data"):
+        assert abandoned not in names(tmp_path)
+    assert names(tmp_path) == sorted([*others, ".data.0123abcd.partial", "data"])
 
 
 def test_a_folder_comes_back_when_the_new_one_cannot_take_its_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
