@@ -20,6 +20,9 @@ def infer(
     paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Strips, or folders of strips with all their subfolders.")],
     out: Annotated[Path, typer.Option(help="Folder for heatmaps, pictures, results.csv and results.json.")],
     threshold: Annotated[float | None, typer.Option(help="NG at or above this score; the model's own unless said.")] = None,
+    full_scale: Annotated[
+        float | None, typer.Option(help="The value of white in the files; uint16 files need it; what the model says unless said.")
+    ] = None,
     pictures: Annotated[bool, typer.Option("--pictures/--no-pictures", help="The seven-panel picture of every strip.")] = True,
     provider: ProviderOption = None,
     threads: Annotated[int | None, typer.Option(help="Threads of one run; every physical core unless said.")] = None,
@@ -46,11 +49,12 @@ def infer(
 
     check_json(json, force=force)
     sources = find_sources(paths, out=out)
+    options = FolderOptions(out=out, pictures=pictures, force=force, full_scale=full_scale)
     worker = cast("CudaBackend", cuda_backend)  # another name is refused with the list of these
     with Inspector.load(
         model, providers=provider, threads=threads, threshold=threshold, cuda_backend=worker, fallback=fallback
     ) as inspector:
-        summary = inspect_files(inspector, sources, FolderOptions(out=out, pictures=pictures, force=force), bar)
+        summary = inspect_files(inspector, sources, options, bar)
     emit(summary.to_json(), _verdicts(summary), _work(summary), json=json)
     summary.refuse_failures()
 

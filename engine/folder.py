@@ -23,6 +23,7 @@ from lineside.files import file_being_written, json_text, make_output_folder, wr
 from lineside.panels import Finding, draw_panels
 from lineside.progress import Progress, silent
 from lineside.reader import read_strip
+from lineside.spec import StripSpec
 
 from .inspector import Inspector
 from .result import Result, Verdict
@@ -36,11 +37,15 @@ _PNG_COMPRESSION = 1  # noise does not get smaller with more, only four times sl
 
 @dataclass(frozen=True, kw_only=True)
 class FolderOptions:
-    """Where the results go, and which. `force`: files of the same names in `out` may be replaced."""
+    """Where the results go, and which. `force`: files of the same names in `out` may be replaced.
+
+    `full_scale` is the value of white in the strips' files, which uint16 files need; None: what the model's spec says.
+    """
 
     out: Path
     pictures: bool = True
     force: bool = False
+    full_scale: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,14 +97,16 @@ def inspect_files(inspector: Inspector, sources: Sequence[Source], options: Fold
     """Inspect `sources` one after another and write the results to `options.out`.
 
     Raises:
+        ConfigError: A full scale that cannot be.
         OutputError: The folder already holds files and `force` is off, or it cannot be written.
         KeyboardInterrupt: With the tables of what was done until then in place.
     """
+    spec = inspector.spec.with_files(full_scale=options.full_scale)
     make_output_folder(options.out, force=options.force)
     write_text(options.out / PARTIAL, "")
     try:
         for source in progress(sources, total=len(sources), what="inspecting"):
-            row = _inspect_one(inspector, source, options)
+            row = _inspect_one(inspector, source, spec, options)
             with writing(options.out / PARTIAL), (options.out / PARTIAL).open("a") as lines:
                 lines.write(json.dumps(asdict(row)) + "\n")
     except KeyboardInterrupt:
@@ -108,14 +115,14 @@ def inspect_files(inspector: Inspector, sources: Sequence[Source], options: Fold
     return _write_tables(options.out, inspector, len(sources))
 
 
-def _inspect_one(inspector: Inspector, source: Source, options: FolderOptions) -> Row:
+def _inspect_one(inspector: Inspector, source: Source, spec: StripSpec, options: FolderOptions) -> Row:
     """Inspect one strip and write its files. Raises: OutputError."""
     file, threshold = str(source.path), inspector.threshold
     try:
-        strip = read_strip(source.path, inspector.spec)
+        strip = read_strip(source.path, spec)
         result = inspector.inspect(strip)
     except (StripError, ModelError) as exc:
-        return Row(file=file, verdict=Verdict.NOT_INSPECTED, threshold=threshold, error=f"{exc.what} ({exc.why})")
+        return Row(file=file, verdict=Verdict.NOT_INSPECTED, threshold=threshold, error=f"{exc.what} ({exc.why}): {exc.fix}")
     heatmap, picture = f"heatmaps/{source.name}.tif", f"pictures/{source.name}.png"
     with file_being_written(options.out / heatmap) as temporary:
         tifffile.imwrite(temporary, result.heatmap)

@@ -87,6 +87,20 @@ def test_a_mistake_is_one_message_and_leaves_no_output(
     assert not (tmp_path / "out").exists()
 
 
+def test_files_of_another_white_are_told_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    strip = np.full((3, 64, 96), 1000, np.uint16)
+    strip[0, 10:13, 20:24] = 2638  # 0.4 of white above the references
+    tifffile.imwrite(tmp_path / "strip.tif", strip, photometric="minisblack", planarconfig="separate")
+    call = ["infer", MODEL, str(tmp_path / "strip.tif"), "--no-pictures", "--force", "--out", str(tmp_path / "out")]
+    assert main(call) == USER_ERROR
+    assert "--full-scale 65535" in " ".join(capsys.readouterr().err.split())
+    assert main([*call, "--full-scale", "4095"]) == 0
+    (row,) = rows(tmp_path / "out")
+    assert float(row["score"]) == pytest.approx(1638 / 4095, abs=1e-6)
+    assert main([*call, "--full-scale", "0"]) == USER_ERROR
+    assert "use 255, 4095 or 65535" in capsys.readouterr().err
+
+
 def test_existing_results_are_refused_without_force(strips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     call = ["infer", MODEL, str(strips), "--out", str(tmp_path / "out"), "--no-pictures"]
     assert main(call) == 0
