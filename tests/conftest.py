@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,13 @@ import numpy as np
 import pytest
 import tifffile
 from lineside_standin.install import Standin
+from numpy.typing import NDArray
 
 from lineside.engine.profiles import BatchProfiles
 from lineside.engine.sidecar import EngineManifest
 from lineside.manifest import ModelManifest
 from lineside.spec import StripSpec
+from lineside.texture import generated_texture
 
 # A shell that starts the tests in the background hands SIGINT down as ignored, to them and to every program that they start:
 # the tests of Ctrl-C need it as a terminal gives it.
@@ -29,6 +32,21 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 def standin(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Standin:
     """TensorRT, cuda-python and PyCUDA are stand-ins, and the machine has a stand-in's GPU: for this test and the processes it starts."""
     return Standin(monkeypatch, tmp_path_factory.mktemp("standin"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def texture_of() -> Iterator[Callable[[int], NDArray[np.float32]]]:
+    """The made-up texture of a seed, which takes a second to make: the same array whenever it is asked for, by `synthesize` too."""
+
+    @functools.cache
+    def texture(seed: int) -> NDArray[np.float32]:
+        made = generated_texture(seed)
+        made.flags.writeable = False
+        return made
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("lineside.synthetic.generated_texture", texture)
+        yield texture
 
 
 @pytest.fixture(scope="session")

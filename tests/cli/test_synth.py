@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import functools
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,17 +11,8 @@ from PIL import Image
 
 from lineside import Dataset
 from lineside.cli.main import main
-from lineside.texture import generated_texture
 
 QUICK = ["--size", "96x80", "--train", "2", "--valid", "1", "--test", "1"]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_texture() -> Iterator[None]:
-    """The made-up texture takes a second: make it only once here."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("lineside.synthetic.generated_texture", functools.cache(generated_texture))
-        yield
 
 
 def test_the_table_names_every_folder_and_the_next_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import functools
 import itertools
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,22 +19,14 @@ from scipy import ndimage
 from lineside import PRESETS, ConfigError, Dataset, OutputError, StripSpec, read_strip
 from lineside.dataset import read_sample
 from lineside.synthetic import GOOD_TURNS, KINDS_OF_PART, Drawn, SynthOptions, draw_strip, synthesize
-from lineside.texture import generated_texture
 
 T = TypeVar("T")
+TextureOf = Callable[[int], NDArray[np.float32]]
 
 SMALL = SynthOptions(spec=StripSpec.of_size(96, 80), train=2, valid=3, test=3)
 DEFECTS = ("spot", "faint", "blob", "scratch")
 FLAT = np.full((200, 200), 128, np.float32)
 NEIGHBOURS = np.ones((3, 3), int)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_texture() -> Iterable[None]:
-    """The made-up texture takes a second: make each only once here."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("lineside.synthetic.generated_texture", functools.cache(generated_texture))
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -95,14 +86,14 @@ def test_no_two_strips_have_the_same_stem(made: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["square", "mvtec"])
-def test_square_and_mvtec_are_colour_pictures_of_8_bits(tmp_path: Path, name: str) -> None:
+def test_square_and_mvtec_are_colour_pictures_of_8_bits(texture_of: TextureOf, tmp_path: Path, name: str) -> None:
     options = SynthOptions(spec=PRESETS[name], train=1, valid=0, test=0)
     data = Dataset.open(synthesize(tmp_path / "data", options).out)
     assert data.spec == PRESETS[name]
     assert [path.name for path in data.train] == ["train-good-0000.png"]
     strip = read_strip(data.train[0], data.spec)
     assert (strip.shape, strip.dtype) == ((3, data.spec.height_px, data.spec.width_px), np.uint8)
-    drawn = draw_strip(generated_texture(0), options, "train", "good", 0)
+    drawn = draw_strip(texture_of(0), options, "train", "good", 0)
     np.testing.assert_array_equal(strip, np.rint(drawn.pixels[:3]))
 
 
@@ -123,10 +114,8 @@ def test_a_strip_is_the_same_whatever_the_counts(made: Path, tmp_path: Path) -> 
     assert fewer.items() <= files_of(made).items()
 
 
-def test_no_two_strips_show_the_same_pattern() -> None:
-    strips = {
-        (part, kind): draw_strip(generated_texture(0), SMALL, part, kind, 0) for part, kinds in KINDS_OF_PART.items() for kind in kinds
-    }
+def test_no_two_strips_show_the_same_pattern(texture_of: TextureOf) -> None:
+    strips = {(part, kind): draw_strip(texture_of(0), SMALL, part, kind, 0) for part, kinds in KINDS_OF_PART.items() for kind in kinds}
     patterns = [drawn.pixels[1] - drawn.pixels[1].mean() for drawn in strips.values()]
     for first, second in itertools.combinations(patterns, 2):
         assert np.abs(first - second).mean() > 5  # twice what gain, light and noise can do

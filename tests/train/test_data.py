@@ -153,7 +153,11 @@ class KillsItself(PatchBatches):
         raise AssertionError("killed")
 
 
-def test_a_killed_worker_is_a_training_error_that_says_what_to_do(dataset: Dataset, options: TrainOptions) -> None:
+def test_a_killed_worker_is_a_training_error_that_says_what_to_do(
+    dataset: Dataset, options: TrainOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits = torch.utils.data.dataloader._MultiProcessingDataLoaderIter._try_get_data
+    monkeypatch.setattr(waits, "__defaults__", (0.5,))  # PyTorch looks at its workers every 5 seconds
     stream: Iterator[Batch] = batches(KillsItself(dataset.train, dataset.spec, replace(options, workers=2)), 0, 3)
     with pytest.raises(TrainingError, match="worker died") as caught:
         next(stream)
