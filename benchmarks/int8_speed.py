@@ -68,7 +68,7 @@ def variants(model: FloatModel, table: RangesTable) -> Mapping[str, Callable[[],
     inner = [layer for layer in layers if not (layer.is_first or layer.is_last)]
 
     def made(found: Placement) -> onnx.ModelProto:
-        return spliced(model.network, with_qdq(patch, found), model.manifest)
+        return spliced(model.network, with_qdq(patch, found), model.manifest.to_properties())
 
     def one_scale_per_concatenation(found: Placement) -> Placement:
         grids = dict(found.activations)

@@ -70,7 +70,7 @@ def _write(source: Path, table: RangesTable, dataset: Path, out: Path) -> None:
         )
         quantized = onnx.load(str(after))
     manifest = model.manifest.changed(precision="int8", target="tensorrt", ranges_sha256=table.sha256)
-    write_bytes(out, spliced(model.network, quantized, manifest).SerializeToString(deterministic=True))
+    write_bytes(out, spliced(model.network, quantized, manifest.to_properties()).SerializeToString(deterministic=True))
 
 
 if __name__ == "__main__":

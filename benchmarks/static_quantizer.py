@@ -52,7 +52,7 @@ def write_statically_quantized(source: Path, table: RangesTable, dataset: Path, 
         )
         quantized = onnx.load(str(after))
     manifest = model.manifest.changed(precision="int8", target="onnxruntime", ranges_sha256=table.sha256)
-    write_bytes(out, spliced(model.network, quantized, manifest).SerializeToString(deterministic=True))
+    write_bytes(out, spliced(model.network, quantized, manifest.to_properties()).SerializeToString(deterministic=True))
 
 
 def _reader(tool: Any) -> Any:

@@ -41,6 +41,8 @@ class Activations:
         options.enable_cpu_mem_arena = False  # an arena never gives back the most that a batch took
         self._names = [name for name in names if name != TILES]
         self._session: Any = runtime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        rows = self._session.get_inputs()[0].shape[0]
+        self._most = rows if isinstance(rows, int) else MAX_BATCH  # another program's model may take one picture at a time
 
     def of(self, tiles: NDArray[np.float32]) -> Values:
         """The values of all tensors, and of the tiles, for (B, 3, tile, tile)."""
@@ -52,5 +54,5 @@ class Activations:
         while batch := list(islice(source, size)):
             records, pixels = zip(*batch, strict=True)
             values = self.of(np.stack(pixels))
-            size = max(1, min(MAX_BATCH, BATCH_BYTES * len(batch) // sum(array.nbytes for array in values.values())))
+            size = max(1, min(self._most, BATCH_BYTES * len(batch) // sum(array.nbytes for array in values.values())))
             yield records, values

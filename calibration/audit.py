@@ -64,7 +64,7 @@ def find_model(path: Path, table: RangesTable, given: Path | None = None) -> Flo
             why="ranges are judged by running the model",
             fix=f"name it: --model {table.model}",
         )
-    model = FloatModel.read(found)
+    model = FloatModel.read(found, spec=table.spec)
     table.refuse_other(model.network, path=found)
     return model
 
@@ -75,15 +75,17 @@ def audit(
     """Judge `table` on the strips of `dataset`.
 
     Raises:
+        ModelError: A model of another program.
         DatasetError: Calibration has seen all good strips, or there are none in train/good.
         CalibrationError: Some of the images that were calibrated on have changed.
         StripError: A strip is not of the model's spec.
     """
+    threshold = model.manifest.threshold
     same_images = calibrated_on(table, dataset.root)
     pairs = _unseen(table, dataset, options, same_images=same_images)
     patch = model.network.patch_model()
     names = tuple(dict.fromkeys(layer.conv.input[0] for layer in layers_of(patch)))
-    tally = _Tally({name: table.amax(name) for name in names}, model.manifest.threshold)
+    tally = _Tally({name: table.amax(name) for name in names}, threshold)
     exact = Activations(model.network.patch_model((*names, LOGITS)), (*names, LOGITS))
     clipped = Activations(clipping(patch, tally.ranges), [LOGITS])
     for pair in progress(pairs, total=len(pairs), what="good strips"):
@@ -96,7 +98,7 @@ def audit(
             tally.add_labelled(exact.of(tile[None]), clipped.of(tile[None])[LOGITS])
     patches = _by_another_seed(table, dataset)
     shown = progress(patches, total=len(patches), what="another seed")
-    other = measure(model.network, shown, dataset.root, table.spec, percentile=table.percentile)
+    other = measure(model.network, read_patches(shown, dataset.root, table.spec), percentile=table.percentile)
     return Audit(
         model=str(model.path),
         dataset=str(dataset.root),
@@ -105,7 +107,7 @@ def audit(
         tiles={"good": len(pairs), "injected": len(pairs), "defective": len(labelled)},
         tensors={name: tally.fit(name, moved=other[name].amax[table.method] / amax) for name, amax in tally.ranges.items()},
         scores=tally.scores(),
-        threshold=model.manifest.threshold,
+        threshold=threshold,
     )
 
 

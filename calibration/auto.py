@@ -141,9 +141,10 @@ def quantize_automatically(
     """
     for path in (out, report_path(out)):
         refuse_existing(path, force=force)
-    model = FloatModel.read(source)
+    table = RangesTable.read(ranges)
+    model = FloatModel.read(source, spec=table.spec)
     samples = Dataset.open(dataset, spec=model.manifest.spec).test
-    result = choose_layers(model, RangesTable.read(ranges), samples, options, progress=progress)
+    result = choose_layers(model, table, samples, options, progress=progress)
     written = None
     if result.answer == "int8" and result.chosen:
         chosen = replace(options, keep=options.keep | {*result.chosen.returned})

@@ -1,6 +1,6 @@
 """The Q/DQ doctor: in which precision each convolution of a file runs, and why not in INT8.
 
-In:   an ONNX file of `lineside export` or `quantize`.
+In:   an ONNX file of `lineside export` or `quantize`; of another program's, one that `quantize` made.
 Out:  an `Executed` report: per layer the precision as the file's target sees it, the rule that put it out of INT8, and its
       share of the multiply-adds.
 Reads the graph and believes it: the metadata only say who asked for a layer to be kept. Runs nothing.
@@ -18,10 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lineside._optional import require
-from lineside.manifest import ModelManifest, Precision
+from lineside.manifest import Precision
 
 from .cost import multiply_adds
 from .network import Network, base_name
+from .precision_mark import PrecisionMark, is_foreign
 
 if TYPE_CHECKING:
     import onnx
@@ -71,14 +72,14 @@ class Executed:
 
 
 def executed(model: onnx.ModelProto, *, path: Path) -> Executed:
-    """The report on a model of ours, which was read from `path`.
+    """The report on a model of ours, or one of another program that was given a precision here, which was read from `path`.
 
     Raises:
         ModelError: It has no network of ours.
     """
-    manifest = ModelManifest.from_properties({entry.key: entry.value for entry in model.metadata_props}, path=path)
-    target, kept = (manifest.target, manifest.kept) if manifest else ("", {})
-    network = Network.of(model, path=path)
+    mark = PrecisionMark.of(model, path=path)
+    target, kept = (mark.target, mark.kept) if mark else ("", {})
+    network = Network.all_of(model) if is_foreign(model) else Network.of(model, path=path)
     graph = _Graph.of(model)
     costs = multiply_adds(network)
     broken = dict.fromkeys(costs, "")

@@ -1,7 +1,7 @@
 """The float32 model that every other precision is made from; anything else is refused here, once.
 
-In:   an ONNX file, or a model that was read from one.
-Out:  a `FloatModel`: the model, its manifest and the network within it.
+In:   an ONNX file, or a model that was read from one. One of another program needs the spec of its strips beside it.
+Out:  a `FloatModel`: the model, its strips, its manifest and the network within it; `with_network` gives the model another precision.
 """
 
 from __future__ import annotations
@@ -13,67 +13,121 @@ from typing import TYPE_CHECKING
 
 from lineside._optional import require
 from lineside.errors import ConfigError, ModelError
-from lineside.manifest import ModelManifest
+from lineside.manifest import ModelManifest, Precision
 from lineside.spec import StripSpec
+from lineside.tiles import TileGrid, windows
 
+from .foreign import adapted, opset_of
 from .network import Network
+from .precision_mark import PrecisionMark
+from .splice import spliced
 
 if TYPE_CHECKING:
     import onnx
 
 
+_QUANTIZED = ("QuantizeLinear", "DynamicQuantizeLinear", "QLinearConv", "ConvInteger")
+_FLOAT16 = 10
+"""ONNX's number of the type."""
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class FloatModel:
-    """A float32 model of `lineside export`, from the file `path`."""
+    """A float32 model from the file `path`, for the strips `spec`.
+
+    `lineage` is the manifest of a model of ours; None for one of another program, whose network is the whole graph.
+    """
 
     path: Path
-    manifest: ModelManifest
+    spec: StripSpec
+    lineage: ModelManifest | None
     network: Network
 
     @classmethod
-    def read(cls, path: Path) -> FloatModel:
-        """The model in the ONNX file `path`. Raises: ModelError."""
+    def read(cls, path: Path, *, spec: StripSpec | None = None) -> FloatModel:
+        """The model in the ONNX file `path`; `spec` is that of the strips, when another program made it. Raises: ModelError."""
         onnx = require("onnx", extra="export")
         decode_error = require("google.protobuf.message", extra="export").DecodeError
         if not path.is_file():
             raise ModelError(f"{path}: no such file", why="an ONNX file was expected there", fix="export one: lineside export CHECKPOINT")
         try:
             model = onnx.load(str(path), format="protobuf")  # else the ending of the name decides
-        except (decode_error, ValueError) as exc:
+        except (decode_error, ValueError, onnx.checker.ValidationError) as exc:
             raise ModelError(f"{path}: not an ONNX file", why=str(exc) or "it cannot be parsed", fix="export it again") from exc
-        return cls.of(model, path=path)
+        return cls.of(model, path=path, spec=spec)
 
     @classmethod
-    def of(cls, model: onnx.ModelProto, *, path: Path) -> FloatModel:
+    def of(cls, model: onnx.ModelProto, *, path: Path, spec: StripSpec | None = None) -> FloatModel:
         """The model that was read from `path`.
 
+        Args:
+            spec: What the strips of a model of another program are; a model of ours says it itself.
+
         Raises:
-            ModelError: Not ours, not float32 any more, of dynamic height and width, or with batch norms that are not folded.
+            ModelError: Not float32 any more, of dynamic height and width, with batch norms that are not folded, or of another program and
+                without a spec or not with one image input.
         """
-        again = f"lineside export CHECKPOINT --out {path.name}"
         kinds = {node.op_type for node in model.graph.node}
+        manifest = ModelManifest.from_properties({entry.key: entry.value for entry in model.metadata_props}, path=path)
+        again = f"lineside export CHECKPOINT --out {path.name}" if manifest else f"the program that made {path.name}"
         if "BatchNormalization" in kinds:
             raise ModelError(
                 f"{path}: batch norms are not part of the convolutions",
                 why="a range between a convolution and its batch norm means nothing once an engine has joined the two",
-                fix=f"export it with folded batch norms: {again}",
+                fix=f"export it with folded batch norms, from a network in evaluation mode: {again}",
             )
-        manifest = ModelManifest.from_properties({entry.key: entry.value for entry in model.metadata_props}, path=path)
-        if manifest is None:
-            raise ModelError(f"{path}: not a model of lineside", why="it carries no metadata of ours", fix=f"export it: {again}")
-        if manifest.precision != "fp32" or "QuantizeLinear" in kinds:
+        precision = manifest.precision if manifest else _precision_of(model)
+        if precision != "fp32" or "QuantizeLinear" in kinds:
             raise ModelError(
-                f"{path}: the network is {manifest.precision} already",
+                f"{path}: the network is {precision} already",
                 why="a precision is given to the float32 network, whose numbers are all there",
-                fix=f"use the float32 file: {again} --precision fp32",
+                fix=f"use the float32 file: {again}" + (" --precision fp32" if manifest else ""),
             )
-        _refuse_other_size(model, manifest.spec, path=path)
-        return cls(path=path, manifest=manifest, network=Network.of(model, path=path))
+        if manifest is not None:
+            _refuse_other_size(model, manifest.spec, path=path)
+            return cls(path=path, spec=manifest.spec, lineage=manifest, network=Network.of(model, path=path))
+        if spec is None:
+            raise ModelError(
+                f"{path}: not a model of lineside",
+                why="it carries no metadata of ours, so what its strips are is not known",
+                fix="make it with `lineside export`; calibrate and quantize also take another program's: "
+                f"lineside calibrate {path.name} DATASET --size HEIGHTxWIDTH --out RANGES",
+            )
+        foreign = Network.all_of(adapted(model, spec, path=path))
+        if not foreign.convolutions:
+            raise ModelError(f"{path}: no convolution", why="convolutions are what becomes INT8", fix="nothing is to be done here")
+        return cls(path=path, spec=spec, lineage=None, network=foreign)
+
+    @property
+    def manifest(self) -> ModelManifest:
+        """That of a model of ours. Raises: ModelError, for one of another program."""
+        if self.lineage is None:
+            raise ModelError(
+                f"{self.path}: a model of another program",
+                why="what its outputs mean is not known, so no verdict can be read off them",
+                fix="calibrate, quantize and bench it here, and judge its answers where it is used",
+            )
+        return self.lineage
+
+    @property
+    def grid(self) -> TileGrid:
+        """The parts of a strip that the network sees at once: tiles; for a model of another program whole strips, if it takes those."""
+        sides = self.network.model.graph.input[0].type.tensor_type.shape.dim[2:]
+        whole = [side.dim_value for side in sides] == [self.spec.height_px, self.spec.width_px]
+        if self.lineage is not None or not whole:
+            return self.spec.grid
+        height_px, width_px = self.spec.height_px, self.spec.width_px
+        return TileGrid(tile_px=height_px, rows=windows(height_px, height_px, 1), columns=windows(width_px, width_px, 1))
+
+    def with_network(self, patch: onnx.ModelProto, mark: PrecisionMark) -> onnx.ModelProto:
+        """The whole model with `patch`, the changed `network.patch_model()`, in place of the network, and metadata that say so."""
+        properties = mark.to_properties() if self.lineage is None else self.lineage.changed(**mark.__dict__).to_properties()
+        return spliced(self.network, patch, properties)
 
     @property
     def opset(self) -> int:
         """The opset of its operators."""
-        return max(int(entry.version) for entry in self.network.model.opset_import if not entry.domain)
+        return opset_of(self.network.model)
 
     def refuse_unknown(self, layers: Collection[str]) -> None:
         """Refuse names that no convolution has. Raises: ConfigError."""
@@ -85,6 +139,13 @@ class FloatModel:
                 why=f"a layer goes by the name of its convolution; there are {len(known)}",
                 fix=f"name one of {', '.join(known)}",
             )
+
+
+def _precision_of(model: onnx.ModelProto) -> Precision:
+    """That of a model without metadata of ours."""
+    if any(node.op_type in _QUANTIZED for node in model.graph.node):
+        return "int8"
+    return "fp16" if any(tensor.data_type == _FLOAT16 for tensor in model.graph.initializer) else "fp32"
 
 
 def _refuse_other_size(model: onnx.ModelProto, spec: StripSpec, *, path: Path) -> None:

@@ -22,9 +22,9 @@ import numpy as np
 from lineside._optional import require
 
 from .float_model import FloatModel
-from .layers import Layer, layers_of
-from .network import LOGITS, TILES
-from .splice import spliced
+from .layers import Layer, before_convolutions, layers_of
+from .network import TILES, Network
+from .precision_mark import PrecisionMark
 from .table import RangesTable
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def half(model: onnx.ModelProto, *, path: Path, table: RangesTable | None = None
     """The model of the file `path` with its network in FP16.
 
     Args:
-        model: A float32 model of ours; it is not changed.
+        model: A float32 model of ours, or with a table one of another program; it is not changed.
         path: Named in errors.
         table: Its ranges: layers that come near FP16's largest number stay float32.
         keep: Names of convolutions whose layers stay float32.
@@ -54,11 +54,11 @@ def half(model: onnx.ModelProto, *, path: Path, table: RangesTable | None = None
         A new model, whose manifest says which layers were kept and why.
 
     Raises:
-        ModelError: It is not a float32 model of ours.
+        ModelError: It is not a float32 model, or of another program and without a table.
         ConfigError: A name in `keep` that no convolution has.
         CalibrationError: The table is of another model.
     """
-    source = FloatModel.of(model, path=path)
+    source = FloatModel.of(model, path=path, spec=table.spec if table else None)
     source.refuse_unknown(keep)
     patch = source.network.patch_model()
     layers = layers_of(patch)
@@ -66,8 +66,17 @@ def half(model: onnx.ModelProto, *, path: Path, table: RangesTable | None = None
     if table is not None:
         table.refuse_other(source.network, path=path)
         kept = too_large(layers, table) | kept
-    patch = in_half(patch, keep=[node.name for layer in layers if layer.name in kept for node in layer.nodes])
-    return spliced(source.network, patch, source.manifest.changed(precision="fp16", kept=kept))
+    in_float = {node.name for layer in layers if layer.name in kept for node in layer.nodes}
+    patch = in_half(patch, keep=in_float | behind_the_network(source.network))
+    return source.with_network(patch, PrecisionMark(precision="fp16", kept=kept))
+
+
+def behind_the_network(network: Network) -> set[str]:
+    """Names of the nodes behind the last convolutions of another program's graph: its softmax, or whatever it has. They stay float32."""
+    if not network.whole:
+        return set()
+    needed = before_convolutions(network.nodes)
+    return {node.name for node in network.nodes if node.op_type != "Conv" and needed.isdisjoint(node.output)}
 
 
 def too_large(layers: Iterable[Layer], table: RangesTable) -> dict[str, str]:
@@ -92,34 +101,33 @@ def in_half(patch: onnx.ModelProto, *, keep: Collection[str] = ()) -> onnx.Model
     converted: onnx.ModelProto = tool.convert_float_to_float16(
         patch, keep_io_types=True, op_block_list=[], node_block_list=list(keep), disable_shape_infer=False
     )
-    nodes = _without_detours(list(converted.graph.node))
-    _give_names(nodes)
+    ends = [value.name for value in patch.graph.output]
+    nodes = _without_detours(list(converted.graph.node), ends)
+    _give_names(nodes, ends)
     nodes = _in_order(_with_own_constants(nodes, converted.graph, patch.graph.initializer), converted.graph)
     del converted.graph.node[:], converted.graph.value_info[:]
     converted.graph.node.extend(nodes)
     return converted
 
 
-def _without_detours(nodes: Iterable[onnx.NodeProto]) -> list[onnx.NodeProto]:
+def _without_detours(nodes: Iterable[onnx.NodeProto], ends: Collection[str]) -> list[onnx.NodeProto]:
     """Each cast once, and none where a float32 value would go through FP16 to a float32 node: no rounding, no overflow."""
     once = {node.output[0]: node for node in nodes}
     halved = {name: node.input[0] for name, node in once.items() if _casts_to(node, FLOAT16)}
     restored = {name: halved[node.input[0]] for name, node in once.items() if _casts_to(node, FLOAT) and node.input[0] in halved}
     for name in restored:
         del once[name]
-    # a value goes by the name it had before the detour, except that the network's output keeps its own
-    straight = {before: before for before in restored.values()}
-    if LOGITS in restored:
-        straight[restored[LOGITS]] = LOGITS
+    # a value goes by the name it had before the detour, except that the network's outputs keep their own
+    straight = {before: before for before in restored.values()} | {restored[end]: end for end in ends if end in restored}
     straight |= {name: straight[before] for name, before in restored.items()}
     _rename(once.values(), straight)
     read = {name for node in once.values() for name in node.input}
-    return [node for name, node in once.items() if name in read or name == LOGITS or not _casts_to(node, FLOAT16)]
+    return [node for name, node in once.items() if name in read or name in ends or not _casts_to(node, FLOAT16)]
 
 
-def _give_names(nodes: Collection[onnx.NodeProto]) -> None:
+def _give_names(nodes: Collection[onnx.NodeProto], ends: Iterable[str]) -> None:
     """The tool's casts by our rule: what they make is TENSOR.float32 or TENSOR.float16."""
-    names = {"graph_input_cast_0": f"{TILES}.float16", "graph_output_cast_0": f"{LOGITS}.float16"}
+    names = {"graph_input_cast_0": f"{TILES}.float16"} | {f"graph_output_cast_{at}": f"{end}.float16" for at, end in enumerate(ends)}
     for name in {name for node in nodes for name in (*node.input, *node.output)}:
         for ending in ("_cast_to_fp32", "_cast_to_fp16"):
             if name.endswith(ending):

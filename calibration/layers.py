@@ -3,18 +3,22 @@
 In:   the nodes of one copy of the network, of a float32 `patch_model`.
 Out:  a `Layer` per convolution, in order.
 A layer is a convolution with the activation behind it and what prepares its input: pooling, upsampling or concatenation.
-Those have no weights, one reader each, and run in the precision of the convolution that reads them.
+Those have no weights, one reader each, and run in the precision of the convolution that reads them. What else another program's
+graph has between two convolutions (additions, other activations) is part of no layer, and is never quantised.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .network import LOGITS, TILES
-
 if TYPE_CHECKING:
     import onnx
+
+
+PREPARING = ("MaxPool", "Resize", "Concat")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -25,11 +29,15 @@ class Layer:
         before: What makes its input of other layers' outputs: MaxPool, Resize or Concat; None for nothing.
         conv: The convolution.
         relu: The activation behind it; None behind the logits.
+        is_first: Whether no other convolution comes before it.
+        is_last: Whether no other one comes behind it.
     """
 
     before: onnx.NodeProto | None
     conv: onnx.NodeProto
     relu: onnx.NodeProto | None
+    is_first: bool
+    is_last: bool
 
     @property
     def name(self) -> str:
@@ -53,16 +61,6 @@ class Layer:
         return name
 
     @property
-    def is_first(self) -> bool:
-        """Whether it reads the tiles."""
-        return self.takes == (TILES,)
-
-    @property
-    def is_last(self) -> bool:
-        """Whether it gives the logits."""
-        return LOGITS in self.conv.output
-
-    @property
     def tensors(self) -> tuple[str, ...]:
         """All tensors that are computed or read here."""
         return (*self.takes, *(node.output[0] for node in self.nodes))
@@ -74,14 +72,44 @@ def activations_of(node: onnx.NodeProto) -> tuple[str, ...]:
 
 
 def layers_of(patch: onnx.ModelProto) -> tuple[Layer, ...]:
-    """The layers of a float32 patch model."""
-    made_by = {node.output[0]: node for node in patch.graph.node}
-    relus = {node.input[0]: node for node in patch.graph.node if node.op_type == "Relu"}
+    """The layers of a float32 patch model: its convolutions whose weights are stored in it."""
+    stored = {tensor.name for tensor in patch.graph.initializer}
+    makers = {name: node for node in patch.graph.node for name in node.output}
+    readers = defaultdict(list)
+    for node in patch.graph.node:
+        for name in node.input:
+            readers[name].append(node)
+    behind, before = behind_convolutions(patch.graph.node), before_convolutions(patch.graph.node)
     layers = []
     for conv in patch.graph.node:
-        if conv.op_type == "Conv":
-            before = made_by.get(conv.input[0])
+        if conv.op_type == "Conv" and stored.issuperset(conv.input[1:]):
+            maker, next_nodes = makers.get(conv.input[0]), readers[conv.output[0]]
+            joined = maker is not None and maker.op_type in PREPARING and len(readers[conv.input[0]]) == 1
             layers.append(
-                Layer(before=before if before is not None and before.op_type != "Relu" else None, conv=conv, relu=relus.get(conv.output[0]))
+                Layer(
+                    before=maker if maker is not None and joined and stored.isdisjoint(activations_of(maker)) else None,
+                    conv=conv,
+                    relu=next_nodes[0] if [node.op_type for node in next_nodes] == ["Relu"] else None,
+                    is_first=conv.input[0] not in behind,
+                    is_last=conv.output[0] not in before,
+                )
             )
     return tuple(layers)
+
+
+def behind_convolutions(nodes: Iterable[onnx.NodeProto]) -> set[str]:
+    """The tensors that depend on a convolution's output."""
+    found: set[str] = set()
+    for node in nodes:
+        if node.op_type == "Conv" or not found.isdisjoint(node.input):
+            found.update(node.output)
+    return found
+
+
+def before_convolutions(nodes: Sequence[onnx.NodeProto]) -> set[str]:
+    """The tensors that a convolution's input depends on."""
+    found: set[str] = set()
+    for node in reversed(nodes):
+        if node.op_type == "Conv" or not found.isdisjoint(node.output):
+            found.update(node.input)
+    return found

@@ -1,10 +1,10 @@
 """Find the network inside a full-image ONNX model, whatever its tiling and io form.
 
-In:   a model of `lineside export`.
+In:   a model of `lineside export`, or one of another program in the form of `foreign`.
 Out:  `Network`: its nodes, the tensors where it begins and ends, its convolutions; and `patch_model`, the network alone.
 The exporter names the network's tensors after their place in it (encoder.0.convs.0.conv, logits, ...), the same in every
 tiling; what is around the network is named full_image.*, so that one table of ranges serves all of them. The copies of
-an unrolled model are NAME@1, NAME@2, ...; `base_name` takes that off.
+an unrolled model are NAME@1, NAME@2, ...; `base_name` takes that off. Of another program's model the whole graph is the network.
 """
 
 from __future__ import annotations
@@ -29,11 +29,15 @@ FIRST = "encoder.0.convs.0.conv"
 TILES = "tiles"
 """The input of a patch model."""
 BATCH = "B"
+COPY_MARK = "@"
+"""Between a name and the number of the copy."""
+_FLOAT = 1
+"""ONNX's number of float32."""
 
 
 def base_name(name: str) -> str:
     """A tensor's or node's name without the number of the copy: what a table of ranges has it under."""
-    return name.split("@")[0]
+    return name.split(COPY_MARK)[0]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -43,13 +47,28 @@ class Network:
     Attributes:
         model: The whole model, with shapes (value_info) for every tensor.
         nodes: The network's nodes in order; those of all copies for an unrolled model.
-        inputs, outputs: The float tensors where copies of the network begin and end, one each per copy.
+        inputs, outputs: The float tensors where copies of the network begin and end: one each per copy; when it is the whole graph, the
+            graph's input and outputs.
+        whole: Whether the network is the whole graph, of another program.
     """
 
     model: onnx.ModelProto
     nodes: tuple[onnx.NodeProto, ...]
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
+    whole: bool = False
+
+    @classmethod
+    def all_of(cls, model: onnx.ModelProto) -> Network:
+        """The network that is the whole graph of a model in the form of `foreign`."""
+        (start,) = (value.name for value in model.graph.input)
+        return cls(
+            model=model,
+            nodes=tuple(model.graph.node),
+            inputs=(start,),
+            outputs=tuple(value.name for value in model.graph.output),
+            whole=True,
+        )
 
     @classmethod
     def of(cls, model: onnx.ModelProto, *, path: Path) -> Network:
@@ -80,12 +99,17 @@ class Network:
     @property
     def copies(self) -> int:
         """How often the network stands in the graph: 1, or one per tile of an unrolled model."""
-        return len(self.outputs)
+        return len(self.inputs)
 
     @cached_property
     def first_copy(self) -> tuple[onnx.NodeProto, ...]:
         """The nodes of one copy: those that carry no number."""
-        return tuple(node for node in self.nodes if "@" not in node.name)
+        return tuple(node for node in self.nodes if COPY_MARK not in node.name)
+
+    @cached_property
+    def ends(self) -> tuple[str, ...]:
+        """The tensors where one copy ends: the logits; when it is the whole graph, the graph's outputs."""
+        return tuple(name for name in self.outputs if COPY_MARK not in name)
 
     @cached_property
     def convolutions(self) -> tuple[str, ...]:
@@ -94,11 +118,15 @@ class Network:
 
     @cached_property
     def activations(self) -> tuple[str, ...]:
-        """Names of all tensors of one copy that are computed or come in: what ranges are collected of, the tiles first."""
-        return (TILES, *(node.output[0] for node in self.first_copy))
+        """Names of all float tensors of one copy that are computed or come in: what ranges are collected of, the tiles first."""
+        types = {value.name: value.type.tensor_type.elem_type for value in (*self.model.graph.value_info, *self.model.graph.output)}
+        return (TILES, *(name for node in self.first_copy for name in node.output if types.get(name) == _FLOAT))
 
     def patch_model(self, outputs: Sequence[str] | None = None) -> onnx.ModelProto:
-        """The network alone: `tiles` (B, 3, h, w) float32 in [0, 1] -> the named tensors of one copy (default: the logits)."""
+        """The network alone: `tiles` (B, 3, h, w) float32 in [0, 1] -> the named tensors of one copy (default: where it ends).
+
+        B, h and w are those of the graph's input when the network is the whole graph.
+        """
         helper = require("onnx.helper", extra="export")
         rename = {self.inputs[0]: TILES}
         nodes = []
@@ -107,14 +135,18 @@ class Network:
             copy.CopyFrom(node)
             copy.input[:] = [rename.get(name, name) for name in node.input]
             nodes.append(copy)
-        wanted = [name for name in (outputs or (self.outputs[0],)) if name != TILES]
-        float32 = require("onnx", extra="export").TensorProto.FLOAT
+        wanted = [name for name in (outputs or self.ends) if name != TILES]
         used = {name for node in nodes for name in node.input}
+        tiles = helper.make_tensor_value_info(TILES, _FLOAT, [BATCH, len(CHANNELS), "h", "w"])
+        if self.whole:
+            tiles.CopyFrom(self.model.graph.input[0])
+            tiles.name = TILES
+        types = {value.name: value for value in self.model.graph.output} if self.whole else {}
         graph = helper.make_graph(
             nodes,
             "network",
-            [helper.make_tensor_value_info(TILES, float32, [BATCH, len(CHANNELS), "h", "w"])],
-            [helper.make_tensor_value_info(name, float32, None) for name in wanted],
+            [tiles],
+            [types.get(name) or helper.make_tensor_value_info(name, _FLOAT, None) for name in wanted],
             [tensor for tensor in self.model.graph.initializer if tensor.name in used],
         )
         model: onnx.ModelProto = helper.make_model(graph, opset_imports=self.model.opset_import, ir_version=self.model.ir_version)

@@ -1,6 +1,6 @@
 """From one ONNX file to another: read the float32 model, give it a precision, write the file, and say how it will run.
 
-In:   a float32 file of `lineside export` and, for INT8, its table of ranges.
+In:   a float32 file of `lineside export`, or of another program, and its table of ranges: for INT8, and for another program's.
 Out:  the file of the new precision, whole or not at all, and a `PrecisionSummary`.
 """
 
@@ -11,25 +11,31 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lineside._optional import require
+from lineside.engine.onnxruntime_backend import reason_of, runtime_errors
+from lineside.errors import ModelError
 from lineside.files import refuse_existing, write_bytes
 from lineside.manifest import ModelManifest
 
 from .executed import Executed, executed
 from .float_model import FloatModel
 from .half import half
+from .precision_mark import is_foreign
 from .quantize import QuantizeOptions, quantized
 from .table import RangesTable
 
 if TYPE_CHECKING:
     import onnx
 
+_ERRORS_ONLY = 3
+
 
 @dataclass(frozen=True, kw_only=True)
 class PrecisionSummary:
-    """What was written: the file, its metadata, how it will run, and its size beside the float32 one's."""
+    """What was written: the file, its metadata (None for another program's), how it will run, and its size beside the float32 one's."""
 
     path: Path
-    manifest: ModelManifest
+    manifest: ModelManifest | None
     executed: Executed
     size_bytes: int
     source_bytes: int
@@ -41,7 +47,7 @@ class PrecisionSummary:
             "size_bytes": self.size_bytes,
             "source_bytes": self.source_bytes,
             "executed": self.executed.to_json(),
-            "manifest": self.manifest.to_json(),
+            "manifest": self.manifest.to_json() if self.manifest else None,
         }
 
 
@@ -59,9 +65,9 @@ def write_half(
         OutputError: `out` exists and `force` is off, or cannot be written.
     """
     refuse_existing(out, force=force)
-    opened = FloatModel.read(source)
     table = RangesTable.read(ranges) if ranges is not None else None
-    return _write(half(opened.network.model, path=source, table=table, keep=keep), source, out)
+    opened = FloatModel.read(source, spec=table.spec if table else None)
+    return _write(half(opened.network.model, path=source, table=table, keep=keep), opened, out)
 
 
 def write_quantized(source: Path, ranges: Path, out: Path, options: QuantizeOptions, *, force: bool = False) -> PrecisionSummary:
@@ -72,19 +78,37 @@ def write_quantized(source: Path, ranges: Path, out: Path, options: QuantizeOpti
         OutputError: `out` exists and `force` is off, or cannot be written.
     """
     refuse_existing(out, force=force)
-    opened = FloatModel.read(source)
-    return _write(quantized(opened.network.model, RangesTable.read(ranges), options, path=source), source, out)
+    table = RangesTable.read(ranges)
+    opened = FloatModel.read(source, spec=table.spec)
+    return _write(quantized(opened.network.model, table, options, path=source), opened, out)
 
 
-def _write(model: onnx.ModelProto, source: Path, out: Path) -> PrecisionSummary:
+def _write(model: onnx.ModelProto, source: FloatModel, out: Path) -> PrecisionSummary:
     content = model.SerializeToString(deterministic=True)
+    if is_foreign(model):
+        _refuse_what_does_not_load(content, source.path)
     write_bytes(out, content)
     manifest = ModelManifest.from_properties({entry.key: entry.value for entry in model.metadata_props}, path=out)
-    assert manifest is not None  # it was just put there
     return PrecisionSummary(
         path=out,
         manifest=manifest,
         executed=executed(model, path=out),
         size_bytes=len(content),
-        source_bytes=source.stat().st_size,
+        source_bytes=source.network.model.ByteSize(),  # of the file, and of weights that lie beside it
     )
+
+
+def _refuse_what_does_not_load(content: bytes, source: Path) -> None:
+    """Refuse a graph whose types do not fit: another program's may hold what the casting tool cannot follow. Raises: ModelError."""
+    runtime = require("onnxruntime", extra="export")
+    options = runtime.SessionOptions()
+    options.log_severity_level = _ERRORS_ONLY
+    options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    try:
+        runtime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    except runtime_errors() as exc:
+        raise ModelError(
+            f"{source}: it does not load in this precision",
+            why=reason_of(exc),
+            fix="leave out FP16 with --rest fp32 --target onnxruntime, or keep the layer that is named with --keep",
+        ) from exc

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from lineside._optional import require
 
 from .layers import Layer
-from .network import LOGITS, TILES
+from .network import TILES
 
 if TYPE_CHECKING:
     import onnx
@@ -77,7 +77,7 @@ def convolution_parameters(
     given = {tensor.name: tensor for tensor in patch.graph.initializer}
     for layer in layers:
         weights, bias = (to_array(given[name]) for name in layer.conv.input[1:])
-        yield layer, np.abs(weights).max(axis=(1, 2, 3)), bias
+        yield layer, np.abs(weights).max(axis=tuple(range(1, weights.ndim))), bias
 
 
 def with_qdq(patch: onnx.ModelProto, placement: Placement) -> onnx.ModelProto:
@@ -86,7 +86,8 @@ def with_qdq(patch: onnx.ModelProto, placement: Placement) -> onnx.ModelProto:
     writer.quantize_activation(TILES, placement)
     for node in patch.graph.node:
         writer.copy(node, placement)
-        writer.quantize_activation(node.output[0], placement)
+        for name in node.output:
+            writer.quantize_activation(name, placement)
     return writer.model()
 
 
@@ -132,8 +133,10 @@ class _Writer:
         """The patch model of what was collected."""
         model: Any = type(self._patch)()
         model.CopyFrom(self._patch)
-        if f"{LOGITS}.dequantized" in {node.output[0] for node in self._nodes}:
-            self._rename({LOGITS: f"{LOGITS}.float", f"{LOGITS}.dequantized": LOGITS})  # the network gives what was quantised
+        made = {node.output[0] for node in self._nodes}
+        for end in (value.name for value in self._patch.graph.output):
+            if f"{end}.dequantized" in made:
+                self._rename({end: f"{end}.float", f"{end}.dequantized": end})  # the network gives what was quantised
         read = {name for node in self._nodes for name in node.input}
         del model.graph.node[:], model.graph.initializer[:], model.graph.value_info[:]
         model.graph.node.extend(self._nodes)

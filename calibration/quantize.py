@@ -1,6 +1,6 @@
 """From a float32 model and its table of ranges to an INT8 model, for one target.
 
-In:   a float32 model of `lineside export`, the table that `lineside calibrate` made for it, and `QuantizeOptions`.
+In:   a float32 model of `lineside export` or of another program, the table that `lineside calibrate` made for it, and `QuantizeOptions`.
 Out:  the model with Q/DQ nodes where the target's rules want them; names, shapes and types of inputs and outputs stay.
 What is a rule of a target is in `qdq_tensorrt` and `qdq_onnxruntime`; here is what they share: which layers, in what order.
 """
@@ -17,10 +17,12 @@ from lineside.errors import ConfigError, ModelError
 
 from . import qdq_onnxruntime, qdq_tensorrt
 from .float_model import FloatModel
-from .half import ASKED, in_half, too_large
+from .foreign import PER_CHANNEL_OPSET
+from .half import ASKED, behind_the_network, in_half, too_large
 from .layers import Layer, layers_of
+from .precision_mark import PrecisionMark
 from .qdq import Rest, with_qdq
-from .splice import raise_opset, spliced
+from .splice import raise_opset
 from .table import RangesTable
 
 if TYPE_CHECKING:
@@ -28,8 +30,6 @@ if TYPE_CHECKING:
 
 Target = Literal["tensorrt", "onnxruntime"]
 
-PER_CHANNEL_OPSET = 13
-"""From here on Q/DQ nodes have an axis."""
 RULES: dict[Target, ModuleType] = {"tensorrt": qdq_tensorrt, "onnxruntime": qdq_onnxruntime}
 
 FIRST_LAYER = "first layer: it reads the strip itself, and is a small part of the work"
@@ -67,11 +67,11 @@ def quantized(model: onnx.ModelProto, table: RangesTable, options: QuantizeOptio
     """The INT8 model of the float32 model `model`, which was read from `path` and is not changed.
 
     Raises:
-        ModelError: It is not a float32 model of ours, or of an opset without per-channel scales.
+        ModelError: It is not a float32 model, or of an opset without per-channel scales.
         CalibrationError: The table is of another model.
         ConfigError: A layer to keep that is not there, or none is left to quantise.
     """
-    source = FloatModel.of(model, path=path)
+    source = FloatModel.of(model, path=path, spec=table.spec)
     source.refuse_unknown(options.keep)
     table.refuse_other(source.network, path=path)
     rules, rest = RULES[options.target], options.precision_of_rest
@@ -90,9 +90,9 @@ def quantized(model: onnx.ModelProto, table: RangesTable, options: QuantizeOptio
         if not rules.INTEGERS_AMONG_HALF:
             half_nodes = {node.name for layer in layers if layer.name in kept for node in layer.nodes} - in_float
             in_float = {node.name for node in changed.graph.node} - half_nodes
-        changed = in_half(changed, keep=in_float)
-    manifest = source.manifest.changed(precision="int8", kept=kept, target=options.target, ranges_sha256=table.sha256)
-    return spliced(source.network, changed, manifest)
+        changed = in_half(changed, keep=in_float | behind_the_network(source.network))
+    mark = PrecisionMark(precision="int8", kept=kept, target=options.target, ranges_sha256=table.sha256)
+    return source.with_network(changed, mark)
 
 
 def _kept(layers: Iterable[Layer], options: QuantizeOptions) -> dict[str, str]:
@@ -105,9 +105,10 @@ def _kept(layers: Iterable[Layer], options: QuantizeOptions) -> dict[str, str]:
 def refuse_old_opset(source: FloatModel) -> None:
     """Refuse a model whose opset has no scales per channel. Raises: ModelError."""
     if source.opset < PER_CHANNEL_OPSET:
-        manifest = source.manifest
+        ours, name = source.lineage, source.path.name
+        again = f"lineside export CHECKPOINT --tiling {ours.tiling} --io {ours.io} --opset 18 --out {name} --force" if ours else ""
         raise ModelError(
             f"{source.path}: opset {source.opset}",
             why=f"INT8 weights have a scale per channel, which ONNX knows from opset {PER_CHANNEL_OPSET} on",
-            fix=f"lineside export CHECKPOINT --tiling {manifest.tiling} --io {manifest.io} --opset 18 --out {source.path.name} --force",
+            fix=again or f"export {name} again with opset 18: torch.onnx.export(..., opset_version=18)",
         )

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +22,6 @@ from numpy.typing import NDArray
 from lineside.dataset import Dataset
 from lineside.errors import CalibrationError, ConfigError
 from lineside.progress import Progress, silent
-from lineside.spec import StripSpec
 
 from .activations import Activations
 from .float_model import FloatModel
@@ -72,14 +70,15 @@ def calibrate(
         ConfigError: Too few patches.
         CalibrationError: The network answers NaN or infinity.
     """
-    patches = sample(dataset.train, dataset.root, model.manifest.spec.grid, options.sample)
+    patches = sample(dataset.train, dataset.root, model.grid, options.sample)
     shown = progress(patches, total=len(patches), what="calibrate")
-    tensors = measure(model.network, shown, dataset.root, model.manifest.spec, percentile=options.percentile)
+    cut = read_patches(shown, dataset.root, model.spec, grid=model.grid)
+    tensors = measure(model.network, cut, percentile=options.percentile)
     return RangesTable(
         model=model.path.name,
         network_sha256=network_sha256(model.network),
-        weights_sha256=model.manifest.weights_sha256,
-        spec=model.manifest.spec,
+        weights_sha256=model.lineage.weights_sha256 if model.lineage else "",
+        spec=model.spec,
         method=options.method,
         percentile=options.percentile,
         seed=options.sample.seed,
@@ -90,17 +89,16 @@ def calibrate(
 
 
 def measure(
-    network: Network, patches: Iterable[Patch], root: Path, spec: StripSpec, *, percentile: float = DEFAULT_PERCENTILE
+    network: Network, patches: Iterable[tuple[Patch, NDArray[np.float32]]], *, percentile: float = DEFAULT_PERCENTILE
 ) -> dict[str, TensorRange]:
-    """The ranges of all tensors over `patches` of the strips under `root`; with the patches of a table, that table's.
+    """The ranges of all tensors over what `read_patches` yields; with the patches of a table, that table's.
 
     Raises:
-        StripError: A strip cannot be read or is not of the spec.
         CalibrationError: The network answers NaN or infinity.
     """
     histograms = {name: Histogram() for name in network.activations}
     activations = Activations(network.patch_model(network.activations), network.activations)
-    for batch, values in activations.batches(read_patches(patches, root, spec)):
+    for batch, values in activations.batches(patches):
         for name, histogram in histograms.items():
             _add(histogram, name, values[name], batch)
     return {name: tensor_range(histogram, percentile) for name, histogram in histograms.items()}

@@ -90,8 +90,10 @@ def sample(paths: Sequence[Path], root: Path, grid: TileGrid, options: SampleOpt
     return tuple(sorted(patches, key=lambda patch: (patch.file, patch.row, patch.column, patch.defects or 0)))
 
 
-def read_patches(patches: Iterable[Patch], root: Path, spec: StripSpec) -> Iterator[tuple[Patch, NDArray[np.float32]]]:
-    """Cut the patches out, in order; every strip is read once when they are sorted by file.
+def read_patches(
+    patches: Iterable[Patch], root: Path, spec: StripSpec, *, grid: TileGrid | None = None
+) -> Iterator[tuple[Patch, NDArray[np.float32]]]:
+    """Cut the patches out, in order; every strip is read once when they are sorted by file. `grid` is the spec's unless given.
 
     Yields:
         The patch, and (3, tile, tile) float32 in [0, 1].
@@ -99,7 +101,7 @@ def read_patches(patches: Iterable[Patch], root: Path, spec: StripSpec) -> Itera
     Raises:
         StripError: A strip cannot be read or is not of the spec.
     """
-    grid = spec.grid
+    grid = grid or spec.grid
     for file, of_file in groupby(patches, key=lambda patch: patch.file):
         strip = read_strip(root / file, spec)[: len(CHANNELS)]
         for patch in of_file:

@@ -8,12 +8,12 @@ Every tensor of a further copy of an unrolled model carries the copy's number; t
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lineside._optional import require
-from lineside.manifest import ModelManifest
 
 from .network import TILES, Network
 
@@ -24,13 +24,13 @@ AXES_ARE_INPUTS = 18
 """From this opset on ReduceMax takes its axes as an input: the one operator of ours whose form changed after opset 13."""
 
 
-def spliced(network: Network, patch: onnx.ModelProto, manifest: ModelManifest) -> onnx.ModelProto:
-    """A copy of `network.model` that computes its logits as `patch` does.
+def spliced(network: Network, patch: onnx.ModelProto, properties: Mapping[str, str]) -> onnx.ModelProto:
+    """A copy of `network.model` that computes the network as `patch` does.
 
     Args:
         network: Where the patch was taken from.
         patch: The changed `network.patch_model()`, of the same opset or a newer one, which the whole model then has.
-        manifest: The metadata of the result.
+        properties: Metadata of the result, beside what is there.
     """
     helper = require("onnx.helper", extra="export")
     model: onnx.ModelProto = type(patch)()
@@ -48,9 +48,9 @@ def spliced(network: Network, patch: onnx.ModelProto, manifest: ModelManifest) -
     initializers = {tensor.name: tensor for tensor in (*model.graph.initializer, *patch.graph.initializer)}
     # what a node of the patch makes under the name of an old initializer takes its place
     used = {name for node in nodes for name in node.input} - {name for node in nodes for name in node.output}
-    _replace(model.graph.node, nodes)
-    _replace(model.graph.initializer, [tensor for name, tensor in initializers.items() if name in used])
-    helper.set_model_props(model, {entry.key: entry.value for entry in model.metadata_props} | manifest.to_properties())
+    replace(model.graph.node, nodes)
+    replace(model.graph.initializer, [tensor for name, tensor in initializers.items() if name in used])
+    helper.set_model_props(model, {entry.key: entry.value for entry in model.metadata_props} | dict(properties))
     return with_shapes(model)
 
 
@@ -115,7 +115,7 @@ def _axes_to_input(node: onnx.NodeProto, graph: onnx.GraphProto) -> None:
     node.attribute.remove(attribute)
 
 
-def _replace(field: Any, values: list[Any]) -> None:
+def replace(field: Any, values: list[Any]) -> None:
     """Set a repeated field of a protobuf message, whose own elements may be among `values`."""
     kept = [type(value).FromString(value.SerializeToString()) for value in values]
     del field[:]

@@ -194,13 +194,16 @@ class RangesTable:
 
 
 def network_sha256(network: Network) -> str:
-    """A sha256 over names, shapes and values of the network's weights: the same for every tiling, io form and opset."""
+    """A sha256 over names, shapes and values of the network's weights: the same for every tiling, io form and opset.
+
+    Of another program's graph all constants count.
+    """
     to_array = require("onnx.numpy_helper", extra="export").to_array
     tensors = {tensor.name: tensor for tensor in network.model.graph.initializer}
     digest = hashlib.sha256()
     for node in network.first_copy:
-        if node.op_type == "Conv":
-            for name in node.input[1:]:
+        if network.whole or node.op_type == "Conv":
+            for name in filter(tensors.__contains__, node.input):
                 values = to_array(tensors[name])
                 digest.update(f"{name}\0{values.shape}\0{values.dtype.str}\0".encode())
                 digest.update(values.tobytes())

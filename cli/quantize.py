@@ -43,7 +43,10 @@ class RestChoice(str, Enum):
 
 
 def quantize(
-    model: Annotated[Path, typer.Argument(help="A float ONNX file of `lineside export`, of any tiling and io form.")],
+    model: Annotated[
+        Path,
+        typer.Argument(help="A float ONNX file of `lineside export`, of any tiling and io form; or of another program, with its table."),
+    ],
     out: Annotated[Path, typer.Option(help="The ONNX file to write.")],
     ranges: Annotated[
         Path | None, typer.Argument(help="Its table of ranges, of `lineside calibrate`; FP16 can do without, and is safer with.")
@@ -111,13 +114,14 @@ def _quantize_automatically(
 
 
 def _tables(summary: PrecisionSummary) -> tuple[Table, Table]:
-    manifest = summary.manifest
+    manifest, path = summary.manifest, summary.path
+    form = f"{manifest.precision}, tiling {manifest.tiling}, io {manifest.io}; " if manifest else ""
     written = facts(
-        f"{summary.path}",
+        f"{path}",
         [
-            ("form", f"{manifest.precision}, tiling {manifest.tiling}, io {manifest.io}; inputs and outputs as before"),
+            ("form", f"{form}inputs and outputs as before"),
             ("size", f"{summary.size_bytes / 2**20:.2f} MiB, {summary.size_bytes / summary.source_bytes:.0%} of the float file"),
-            ("next", f"lineside evaluate {summary.path} DATASET"),
+            ("next", f"lineside evaluate {path} DATASET" if manifest else f"its answers are yours to judge; lineside bench {path}"),
         ],
     )
     return written, executed_table(summary.executed, title="How it will run")

@@ -55,7 +55,8 @@ def sensitivity(
 
     check_json(json, force=force)
     options = SensitivityOptions(target=target.value, tiles=tiles, seed=seed, leave_one_out=leave_one_out)
-    opened, table = FloatModel.read(model), RangesTable.read(ranges)
+    table = RangesTable.read(ranges)
+    opened = FloatModel.read(model, spec=table.spec)
     samples = Dataset.open(dataset, spec=opened.manifest.spec).test
     if out is not None:
         require("matplotlib", extra="bench")  # now, and not after minutes of work

@@ -132,8 +132,12 @@ def _onnx_tables(description: OnnxDescription) -> tuple[Table, ...]:
         ],
     )
     if description.manifest is None:
-        return graph, facts("Lineage", [("none", "this file carries no metadata of lineside: who trained it on what is not known")])
-    lineage = facts("Lineage", _lineage(description.manifest))
+        none = "this file carries no metadata of lineside: who trained it on what is not known"
+        if description.executed is not None:
+            none = "a model of another program, which lineside quantised: who trained it on what is not known"
+        lineage = facts("Lineage", [("none", none)])
+    else:
+        lineage = facts("Lineage", _lineage(description.manifest))
     if description.executed is None:
         return graph, lineage
     return graph, lineage, executed_table(description.executed, title="How it will run")

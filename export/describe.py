@@ -14,6 +14,7 @@ from typing import Any
 
 from lineside._optional import require
 from lineside.calibration.executed import Executed, executed
+from lineside.calibration.precision_mark import PrecisionMark
 from lineside.errors import ModelError
 from lineside.manifest import ModelManifest, sha256_of_file
 
@@ -61,6 +62,7 @@ def describe_onnx(path: Path) -> OnnxDescription:
     if not model.graph.node:
         raise ModelError(f"{path}: not an ONNX file", why="it holds no graph", fix="export it again")
     manifest = ModelManifest.from_properties({entry.key: entry.value for entry in model.metadata_props}, path=path)
+    mark = PrecisionMark.of(model, path=path)
     constants = {tensor.name for tensor in model.graph.initializer}
     types = Counter[str]()
     for tensor in model.graph.initializer:
@@ -78,7 +80,7 @@ def describe_onnx(path: Path) -> OnnxDescription:
         weights=len(constants),
         weight_bytes=dict(types.most_common()),
         manifest=manifest,
-        executed=executed(model, path=path) if manifest and manifest.precision != "fp32" else None,
+        executed=executed(model, path=path) if mark and mark.precision != "fp32" else None,
     )
 
 
