@@ -10,7 +10,7 @@ They are qualified in the order of their speed until one passes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,7 @@ from shutil import copyfile
 from typing import Any, get_args
 
 from lineside._optional import require
+from lineside.bootstrap import Interval
 from lineside.calibration.float_model import FloatModel
 from lineside.calibration.precision_file import write_quantized
 from lineside.calibration.quantize import QuantizeOptions
@@ -62,11 +63,19 @@ class Candidate:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Timed:
+    """The latency of a candidate, and how many times as fast as the reference it was in the same interleaved run."""
+
+    row: Row
+    times_faster: Interval
+
+
+@dataclass(frozen=True, kw_only=True)
 class Tried:
     """A candidate that was measured. `qualification` is None where a faster one had passed already."""
 
     candidate: Candidate
-    row: Row
+    timed: Timed
     qualification: Qualification | None
 
     @property
@@ -79,18 +88,13 @@ class Tried:
 class Tuning:
     """What was found, the fastest first. `reference` is what all are compared with, and qualified against."""
 
-    reference: Tried
+    reference: Candidate
     tried: tuple[Tried, ...]
 
     @property
     def chosen(self) -> Tried | None:
         """The fastest that qualifies; None when none does, which the reference itself only fails for want of data."""
         return next((one for one in self.tried if one.qualification is not None and one.qualification.answer == "qualified"), None)
-
-    def times_faster(self, one: Tried) -> tuple[float, float, float]:
-        """Than the reference: the median ratio, and its 95 % interval."""
-        ratio = self.reference.row.over(one.row)
-        return ratio.value, ratio.low, ratio.high
 
     def to_json(self) -> dict[str, Any]:
         """A dict of JSON values."""
@@ -100,9 +104,10 @@ class Tuning:
                 "tiling": one.candidate.tiling,
                 "precision": one.candidate.precision,
                 "threads": one.candidate.threads,
-                "p50_ms": one.row.total_ms.p50,
-                "p99_ms": one.row.total_ms.p99,
-                "times_faster": self.times_faster(one),
+                "p50_ms": one.timed.row.total_ms.p50,
+                "p99_ms": one.timed.row.total_ms.p99,
+                "rounds": one.timed.row.total_ms.n,
+                "times_faster": one.timed.times_faster.to_json(),
                 "answer": one.answer,
                 "against_it": list(one.qualification.failures) if one.qualification else [],
                 "not_known": list(one.qualification.missing) if one.qualification else [],
@@ -110,7 +115,7 @@ class Tuning:
             for one in self.tried
         ]
         return {
-            "reference": self.reference.candidate.name,
+            "reference": self.reference.name,
             "chosen": self.chosen.candidate.name if self.chosen else None,
             "candidates": rows,
             "environment": environment(),
@@ -134,7 +139,7 @@ def tune(model: Path, dataset: Path, folder: Path, *, seconds: float = 120.0, pr
     """
     floats = _float_files(model, folder)
     reference = floats.get("unrolled") or next(iter(floats.values()))
-    opened = Dataset.open(dataset, spec=FloatModel.read(reference).manifest.spec)
+    opened = Dataset.open(dataset, spec=FloatModel.read(reference).spec)
     strips = Strips.of(opened)
     if not strips.labelled:
         raise CalibrationError(
@@ -142,23 +147,24 @@ def tune(model: Path, dataset: Path, folder: Path, *, seconds: float = 120.0, pr
         )
     cores = physical_cores()
     candidates = _candidates(floats, opened, folder, cores, progress)
-    rows = dict(zip(candidates, _measure(candidates, seconds * 2 / 3), strict=True))
-    fastest = min(candidates, key=lambda one: rows[one].total_ms.p50)
-    fewer = [Candidate(**{**vars(fastest), "threads": threads}) for threads in range(1, cores)]
     base = next(one for one in candidates if one.path == reference)
+    timed = _measure(candidates, base, seconds * 2 / 3)
+    fastest = min(candidates, key=lambda one: timed[one].row.total_ms.p50)
+    fewer = [Candidate(**{**vars(fastest), "threads": threads}) for threads in range(1, cores)]
     if fewer:
-        again = [base, fastest, *fewer]
-        rows |= dict(zip(again, _measure(again, seconds / 3), strict=True))
-    return _qualified(rows, base, strips, folder, progress)
+        timed |= _measure(list(dict.fromkeys([base, fastest, *fewer])), base, seconds / 3)
+    return _qualified(timed, base, strips, folder, progress)
 
 
 def write_choice(tuning: Tuning, out: Path) -> None:
     """Copy the chosen model to `out`, and write how to run it beside it. Raises: OutputError."""
     chosen = tuning.chosen
     assert chosen is not None, "there is nothing to write"
+    sha256, threads = sha256_of_file(chosen.candidate.path), chosen.candidate.threads
+    tuned = Tuned(sha256=sha256, machine=this_machine(), threads=threads, measured=tuning.to_json())
     with file_being_written(out) as temporary:
         copyfile(chosen.candidate.path, temporary)
-    Tuned(sha256=sha256_of_file(out), machine=this_machine(), threads=chosen.candidate.threads, measured=tuning.to_json()).write(out)
+    tuned.write(out)
 
 
 def _float_files(model: Path, folder: Path) -> dict[str, Path]:
@@ -191,25 +197,27 @@ def _candidates(floats: dict[str, Path], dataset: Dataset, folder: Path, threads
     return found
 
 
-def _measure(candidates: Sequence[Candidate], seconds: float) -> tuple[Row, ...]:
+def _measure(candidates: Sequence[Candidate], base: Candidate, seconds: float) -> dict[Candidate, Timed]:
+    """One interleaved run of `candidates`, of which `base` is one."""
     with ExitStack() as stack:
         loaded = [stack.enter_context(Inspector.load(one.path, threads=one.threads)) for one in candidates]
         rotation = strips(loaded[0].spec)
         subjects = [
             Inspected(name=one.name, inspector=inspector, strips=rotation) for one, inspector in zip(candidates, loaded, strict=True)
         ]
-        return measure(subjects, LatencyOptions(seconds=seconds))
+        rows = dict(zip(candidates, measure(subjects, LatencyOptions(seconds=seconds)), strict=True))
+    return {one: Timed(row=row, times_faster=rows[base].over(row)) for one, row in rows.items()}
 
 
-def _qualified(rows: dict[Candidate, Row], base: Candidate, strips: Strips, folder: Path, progress: Progress) -> Tuning:
-    """Ask in the order of the speed until one qualifies; what differs in its threads alone is asked once."""
+def _qualified(timed: Mapping[Candidate, Timed], base: Candidate, strips: Strips, folder: Path, progress: Progress) -> Tuning:
+    """Ask in the order of the speed until one qualifies."""
     tried: list[Tried] = []
     passed = False
-    for one in sorted(rows, key=lambda candidate: rows[candidate].total_ms.p50):
+    for one in sorted(timed, key=lambda candidate: timed[candidate].row.total_ms.p50):
         found = None if passed else _ask(one, base, strips, folder, progress)
         passed = passed or (found is not None and found.answer == "qualified")
-        tried.append(Tried(candidate=one, row=rows[one], qualification=found))
-    return Tuning(reference=next(one for one in tried if one.candidate == base), tried=tuple(tried))
+        tried.append(Tried(candidate=one, timed=timed[one], qualification=found))
+    return Tuning(reference=base, tried=tuple(tried))
 
 
 def _ask(one: Candidate, base: Candidate, strips: Strips, folder: Path, progress: Progress) -> Qualification:

@@ -13,7 +13,7 @@ from rich.text import Text
 from lineside._optional import require
 from lineside.files import refuse_existing
 
-from ._console import ANSWER_IS_NO, ForceOption, JsonOption, bar, check_json, emit, facts
+from ._console import ANSWER_IS_NO, ForceOption, JsonOption, bar, check_json, emit, err, facts
 
 if TYPE_CHECKING:
     from lineside.benchmarks.tune import Tuning
@@ -41,6 +41,7 @@ def tune(
     check_json(json, force=force)
     out = out or model.with_suffix(".tuned.onnx")
     refuse_existing(out, force=force)
+    err.print(f"calibrates, measures latency for {seconds:g} s without a bar, which would be in the numbers, and qualifies the fastest")
     with tempfile.TemporaryDirectory() as folder:
         found = tune_model(model, dataset, Path(folder), seconds=seconds, progress=bar)
         if found.chosen is not None:
@@ -51,14 +52,14 @@ def tune(
 
 
 def _candidates(found: Tuning) -> Table:
-    title = f"One interleaved run; times faster than {found.reference.candidate.name}"
+    title = f"Times as fast as {found.reference.name}, in one interleaved run"
     table = Table(title=Text(title), title_justify="left", title_style="bold")
     table.add_column("candidate", style="cyan", overflow="fold")
     for column in ("p50 ms", "p99 ms", "times", "95 %", "verdicts"):
         table.add_column(column, justify="right")
     for one in found.tried:
-        times, low, high = found.times_faster(one)
-        numbers = (f"{one.row.total_ms.p50:.1f}", f"{one.row.total_ms.p99:.1f}", f"{times:.2f}", f"{low:.2f} .. {high:.2f}")
+        total_ms, times = one.timed.row.total_ms, one.timed.times_faster
+        numbers = (f"{total_ms.p50:.1f}", f"{total_ms.p99:.1f}", f"{times.value:.2f}", f"{times.low:.2f} .. {times.high:.2f}")
         table.add_row(Text(one.candidate.name), *numbers, one.answer)
     return table
 
