@@ -2,7 +2,7 @@
 
     python -m lineside.benchmarks.classic --size 224 --batch 1,16 --seconds 300 --report REPORT
 
-In:   names of networks (`zoo`), sizes, batches; the files are made, or taken from a folder that `zoo` wrote.
+In:   names of networks (`zoo`), a size, batches; the files are made, or taken from a folder that `zoo` wrote.
 Out:  a table, and in a folder the rows of `lineside bench` as page, JSON and CSV, and classic.json with the differences to PyTorch.
 Everything of one network and size runs in one interleaved measurement. A runner that is not installed is left out, and said.
 """
@@ -12,11 +12,10 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
 import typer
 from rich.table import Table
 
@@ -30,54 +29,24 @@ from .bench_page import page_of
 from .console import console
 from .measurement import BenchRow, Measurement
 from .report import csv_of, number, remarks_of
-from .subjects import open_subject
-from .zoo import NETWORKS, VARIANTS, ZooOptions, write_zoo
-
-COMPARED_ON = 32
-"""Random inputs."""
-_GRAPHS = {
-    ".onnx": ("dynamic", "fp32"),
-    ".static.onnx": ("static", "fp32"),
-    ".simplified.onnx": ("simplified", "fp32"),
-    ".fp16.onnx": ("dynamic", "fp16"),
-    ".int8.onnx": ("dynamic", "int8"),
-}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Difference:
-    """How near answers are to PyTorch's on the same random inputs.
-
-    Attributes:
-        max, mean: Of the absolute differences of the logits.
-        scale: Standard deviation of PyTorch's logits, to see the differences against.
-        top1: Share of the inputs with the same largest logit.
-        inputs: How many.
-    """
-
-    max: float
-    mean: float
-    scale: float
-    top1: float
-    inputs: int
-
-
-def difference(reference: Case, candidate: Case, *, inputs: int = COMPARED_ON) -> Difference:
-    """Ask two files that take the same inputs. Raises: ModelError."""
-    with open_subject(reference) as one, open_subject(candidate) as other:
-        pairs = [(one.answer(index).copy(), other.answer(index).copy()) for index in range(inputs)]
-    old, new = (np.stack([pair[side] for pair in pairs]).astype(np.float64) for side in range(2))
-    apart = np.abs(old - new)
-    same = old.argmax(axis=1) == new.argmax(axis=1)
-    return Difference(max=float(apart.max()), mean=float(apart.mean()), scale=float(old.std()), top1=float(same.mean()), inputs=inputs)
+from .zoo import ZooOptions, write_zoo
+from .zoo_difference import Difference, differences
+from .zoo_files import IN_PYTORCH, VARIANTS, files_of
+from .zoo_networks import NETWORKS
 
 
 def measure_network(folder: Path, name: str, axes: Axes, options: BenchOptions) -> tuple[Measurement, dict[str, Difference]]:
     """Measure the files of one network that `zoo` wrote; differences by file and runner."""
-    found = bench([folder / f"{name}.pt2", *(folder / f"{name}{variant}" for variant in VARIANTS)], axes, options)
-    singles = {(row.case.path, row.case.runner): row.case for row in found.rows if row.case.batch == min(axes.batch or (1,))}
-    reference = next(iter(singles.values()))
-    return found, {f"{path.name} {runner}": difference(reference, case) for (path, runner), case in singles.items()}
+    network = NETWORKS[name]
+    found = bench(files_of(folder, name), axes, options)
+    singles = {_key(row.case): row.case for row in found.rows if row.case.batch == min(axes.batch or (1,))}
+    cases = list(singles.values())
+    apart = differences(cases[0], cases, inputs=network.compared_on, decide=network.decide)
+    return found, dict(zip(singles, apart, strict=True))
+
+
+def _key(case: Case) -> str:
+    return f"{case.path.name} {case.runner}"
 
 
 def classic_table(rows: Sequence[tuple[BenchRow, Difference]]) -> Table:
@@ -101,21 +70,22 @@ def classic_table(rows: Sequence[tuple[BenchRow, Difference]]) -> Table:
             *(number(value) for value in (row.row.total_ms.p50, row.row.total_ms.p99, row.items_per_second)),
             *ratio,
             *(f"{value / apart.scale:.1e}" for value in (apart.max, apart.mean)),
-            f"{apart.top1:.0%}",
+            "-" if apart.top1 is None else f"{apart.top1:.1%}",
         )
-    table.caption = "differences to PyTorch eager in standard deviations of its logits"
+    table.caption = "differences to PyTorch eager in standard deviations of its first output; top-1 by picture or by pixel"
     return table
 
 
 def told(case: Case) -> tuple[str, str]:
     """Graph and precision of a file of the zoo."""
     suffix = case.path.name[len(case.path.name.split(".")[0]) :]
-    return _GRAPHS.get(suffix, ("-", "fp32"))
+    variant = VARIANTS.get(suffix, IN_PYTORCH)
+    return variant.graph, variant.precision
 
 
 def main(
     network: Annotated[list[str] | None, typer.Option(help=f"One of {', '.join(NETWORKS)}; again for more. All unless said.")] = None,
-    size: Annotated[int, typer.Option(help="Side of the input in pixels.")] = 224,
+    size: Annotated[int | None, typer.Option(help="Side of the input in pixels; the one that each is known for unless said.")] = None,
     batch: Annotated[str, typer.Option(help="Such as 1,16.")] = "1",
     runner: Annotated[str | None, typer.Option(help="Such as pytorch,onnxruntime. All that are installed unless said.")] = None,
     threads: Annotated[str | None, typer.Option(help="Of one run; every physical core unless said.")] = None,
@@ -139,11 +109,11 @@ def main(
             write_zoo(folder, made)
         for name in names:
             found, apart = measure_network(folder, name, axes, options)
-            rows += [(row, apart[f"{row.case.path.name} {row.case.runner}"]) for row in found.rows]
+            rows += [(row, apart[_key(row.case)]) for row in found.rows]
             for text in remarks_of(found):
                 console().print(text)
             if report is not None:
-                _write(report / f"{name}.{size}", found, apart)
+                _write(report / f"{name}.{made.side_px(name)}", found, apart)
     console().print(classic_table(rows))
 
 

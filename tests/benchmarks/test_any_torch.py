@@ -11,9 +11,8 @@ import pytest
 
 from lineside.benchmarks.any_torch import open_exported, possible_of_exported
 from lineside.benchmarks.axes import Axes, Case, cases_of
-from lineside.benchmarks.classic import difference, told
-from lineside.benchmarks.zoo import ZooOptions
-from lineside.errors import ConfigError, ModelError
+from lineside.benchmarks.zoo_difference import differences
+from lineside.errors import ModelError
 
 torch = pytest.importorskip("torch", reason="it makes the model")
 
@@ -62,9 +61,9 @@ def test_it_gets_the_numbers_that_an_onnx_file_gets(exported: Path, tmp_path: Pa
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), tmp_path / "double.onnx")
     (reference,) = cases(exported)
     same = Case(name="onnx", model="onnx", path=tmp_path / "double.onnx", runner="onnxruntime", shapes={"x": (1, 3, 4)})
-    found = difference(reference, same, inputs=4)
+    (found,) = differences(reference, [same], inputs=4)
     assert found.max == pytest.approx(0, abs=1e-5)
-    assert (found.top1, found.inputs) == (1.0, 4)
+    assert found.inputs == 4
     assert found.scale > 0.5
 
 
@@ -72,37 +71,3 @@ def test_what_pytorch_cannot_load_is_one_message(tmp_path: Path) -> None:
     (tmp_path / "not.pt2").write_bytes(b"not a model")
     with pytest.raises(ModelError, match=r"not\.pt2"):
         possible_of_exported(tmp_path / "not.pt2", Axes())
-
-
-@pytest.mark.parametrize(
-    ("name", "expected"),
-    [
-        ("net.onnx", ("dynamic", "fp32")),
-        ("net.int8.onnx", ("dynamic", "int8")),
-        ("net.static.onnx", ("static", "fp32")),
-        ("net.pt2", ("-", "fp32")),
-    ],
-)
-def test_files_of_the_zoo_tell_graph_and_precision(name: str, expected: tuple[str, str]) -> None:
-    assert told(Case(model=name, path=Path(name), runner="onnxruntime")) == expected
-
-
-@pytest.mark.parametrize("options", [{"names": ("vgg",)}, {"names": ()}, {"size_px": 8}])
-def test_networks_and_sizes_that_there_are_not_are_refused(options: dict[str, Any]) -> None:
-    with pytest.raises(ConfigError):
-        ZooOptions(**options)
-
-
-@pytest.mark.slow
-def test_a_zoo_s_files_answer_like_pytorch(tmp_path: Path) -> None:
-    pytest.importorskip("torchvision", reason="it has the architectures (extra [zoo])")
-    from lineside.benchmarks.zoo import VARIANTS, write_zoo
-
-    (path,) = write_zoo(tmp_path, ZooOptions(names=("mobilenet_v3_small",), size_px=32))
-    (reference,) = cases(path)
-    for variant in VARIANTS:
-        shapes = {"input": (1, 3, 32, 32)}
-        one = Case(model=variant, path=path.with_name(f"mobilenet_v3_small{variant}"), runner="onnxruntime", shapes=shapes)
-        found = difference(reference, one, inputs=4)
-        limit = {".int8.onnx": 0.6, ".fp16.onnx": 0.02}.get(variant, 1e-4)
-        assert found.mean <= limit * found.scale, variant
