@@ -75,7 +75,7 @@ def bench(
         MissingPackageError: What runs it is not installed.
     """
     if options.roofline:
-        require("onnx", extra="export")
+        require("onnx", extra="bench")
     possible = [possible_of(path, axes) for path in models]
     refuse_unused_shapes(possible, axes)
     cases, left_out = cases_of(possible, axes)

@@ -131,8 +131,8 @@ def _convolution_graph(kind: Kind) -> Any:
 
 def _graph(kind: Kind, shape: list[int], weights: np.ndarray[Any, Any], *, float32: str, int8: str, **attributes: Any) -> Any:
     """One layer with constant weights; its output is of the input's shape and type."""
-    helper, numpy_helper = (require(f"onnx.{name}", extra="export") for name in ("helper", "numpy_helper"))
-    types = require("onnx", extra="export").TensorProto
+    helper, numpy_helper = (require(f"onnx.{name}", extra="bench") for name in ("helper", "numpy_helper"))
+    types = require("onnx", extra="bench").TensorProto
     if kind == FLOAT32:
         number, constants, names, operator = types.FLOAT, {"w": weights.astype(np.float32)}, ["x", "w"], float32
     else:

@@ -78,6 +78,7 @@ def _facts(audit: Audit) -> str:
                 f" and moves a score by {scores.mean_change:.4f} on average, {scores.max_change:.4f} at most",
             ),
             ("dead tensors", ", ".join(table.dead) or "none"),
+            *(("remark", remark) for remark in audit.remarks),
             ("table sha256", table.sha256),
         ]
     )
@@ -131,7 +132,7 @@ def _seeds(audit: Audit) -> str:
     return _rows(
         audit,
         "The range by another seed",
-        f"Over this one; the lines are the most that is fit, a factor of {MOST_MOVED:g}.",
+        f"Over this one. Outside of the lines, a factor of {MOST_MOVED:g}, it depends on the patches; marked where that costs something.",
         lambda tensor: _line(_place(1 / MOST_MOVED)) + _line(_place(MOST_MOVED)) + _dot(_place(tensor.moved), SEED),
         lambda tensor: f"x {tensor.moved:.2f}",
         lambda tensor: tensor.wanders,

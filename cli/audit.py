@@ -71,6 +71,7 @@ def _summary(ranges: Path, answer: Audit) -> Table:
                 f"clipping alone flips {scores.flipped} of {scores.tiles} tiles and moves a score by {scores.max_change:.4f} at most",
             ),
             ("dead channels", f"{sum(tensor.dead_channels for tensor in answer.tensors.values())}"),
+            *(("remark", remark) for remark in answer.remarks),
         ],
     )
 

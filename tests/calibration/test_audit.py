@@ -163,8 +163,8 @@ def fit_of(**values: Any) -> TensorFit:
     [
         ({"lost": 0.2}, "response to defects"),
         ({"good": Reach(peak=3.0, outside=0.05)}, "saturated on good strips"),
-        ({"moved": 2.0}, "another seed"),
-        ({"moved": 0.4}, "another seed"),
+        ({"moved": 2.0, "lost": 0.02}, "another seed"),
+        ({"moved": 0.2}, "another seed"),
     ],
 )
 def test_a_tensor_that_breaks_a_rule_is_listed_with_it(answer: Audit, values: dict[str, Any], named: str) -> None:
@@ -177,6 +177,15 @@ def test_a_tensor_that_breaks_a_rule_is_listed_with_it(answer: Audit, values: di
 def test_a_defect_that_reaches_beyond_the_range_is_no_fault_while_little_of_it_is_lost(answer: Audit) -> None:
     """A large blob saturates and is still found."""
     assert replace(answer, tensors={"a": fit_of(defective=Reach(peak=6.0, outside=0.02), lost=0.01)}).fit
+
+
+@pytest.mark.parametrize("moved", [0.4, 2.0])
+def test_a_range_that_moves_at_no_cost_is_a_remark(answer: Audit, moved: float) -> None:
+    """The largest of the few values of a deep layer differs from sample to sample; what lies beyond it counts."""
+    moving = replace(answer, tensors={"fine": fit_of(), "deep": fit_of(moved=moved, lost=0.005)})
+    assert moving.fit
+    assert [remark.endswith("naming: deep") for remark in moving.remarks] == [True]
+    assert moving.to_json()["remarks"] == list(moving.remarks)
 
 
 def test_flipped_scores_are_a_fault(answer: Audit) -> None:
