@@ -65,7 +65,10 @@ def facts(title: str, rows: Iterable[tuple[str, object]]) -> Table:
 
 
 def bar(items: Iterable[T], *, total: int, what: str) -> Iterable[T]:
-    """A progress bar on stderr: what, how many of how many, time so far, time left."""
+    """A progress bar on stderr: what, how many of how many, time so far, time left. None for nothing."""
+    if not total:
+        yield from items
+        return
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),

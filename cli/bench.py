@@ -13,11 +13,12 @@ from rich.text import Text
 
 from lineside.files import json_text, make_output_folder, write_text
 
-from ._console import ANSWER_IS_NO, STDOUT, ForceOption, JsonOption, ProviderOption, bar, check_json, emit
+from ._console import ANSWER_IS_NO, STDOUT, ForceOption, JsonOption, ProviderOption, bar, check_json, emit, err
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from lineside.benchmarks.axes import Case
     from lineside.benchmarks.baseline import Against
     from lineside.benchmarks.measurement import Measurement
 
@@ -80,7 +81,13 @@ def bench(
     baseline = Baseline.of_this_machine(against, allowed=allow / 100, force=force_baseline) if against is not None else None
     if report is not None:
         make_output_folder(report, force=force)
-    check = baseline.refuse_other_cases if baseline is not None else len
+
+    def check(cases: Sequence[Case]) -> None:
+        if baseline is not None:
+            baseline.refuse_other_cases(cases)
+        took = f"{seconds * len(options.modes):g} s, warm-up at most as long again"
+        err.print(f"{len(cases)} cases in one interleaved measurement of {took}; no bar then: it would be in the numbers")
+
     found = measure(models, axes, options, check=check, progress=bar)
     since = baseline.compare(found) if baseline is not None else None
     value = {**found.to_json(), "against": since.to_json() if since else None}
