@@ -6,7 +6,7 @@ Out:  the text of a page that needs nothing else.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from typing import Any
 
@@ -170,9 +170,16 @@ def _start(row: BenchRow) -> dict[str, float]:
 
 def _about(row: BenchRow) -> str:
     hidden = ("manifest", "spec", "path", "sha256", "provider_options", "threshold", "fallback", "batch")
-    about = {name: value for name, value in row.about.items() if name not in hidden and value is not None}
+    about = {name: _words(value) for name, value in row.about.items() if name not in hidden and value is not None}
     facts: dict[str, object] = {"file": row.case.path, "sha256": row.file["sha256"], **about, "batch": row.case.batch}
     return f"<h3>{escape(row.case.name)}</h3>" + facts_of(facts.items())
+
+
+def _words(value: object) -> object:
+    """A list or a dict as one would write it."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{count} {name}" for name, count in value.items())
+    return ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else value
 
 
 def _environment(there: Any) -> list[tuple[str, object]]:

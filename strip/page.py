@@ -42,6 +42,7 @@ dd { margin: 0; overflow-wrap: anywhere; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 td, th { padding: .2rem .6rem; text-align: right; border-top: 1px solid #ddd; vertical-align: top; }
 td:first-child, th:first-child { text-align: left; }
+table:not(.text) td:not(:first-child) { white-space: nowrap; }
 .text td, .text th { text-align: left; }
 .bad { color: #b5383d; font-weight: 600; }
 .good { color: #2f7d32; }
