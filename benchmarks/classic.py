@@ -1,10 +1,11 @@
 """The classic table of deployment: every network, by everything that runs it, in every precision: how fast, and how near to PyTorch.
 
-    python -m lineside.benchmarks.classic --size 224 --batch 1,16 --seconds 300 --report REPORT
+    python -m lineside.benchmarks.classic --network resnet18 --batch 1,16 --seconds 300 --report REPORT
 
 In:   names of networks (`zoo`), a size, batches; the files are made, or taken from a folder that `zoo` wrote.
-Out:  a table, and in a folder the rows of `lineside bench` as page, JSON and CSV, and classic.json with the differences to PyTorch.
-Everything of one network and size runs in one interleaved measurement. A runner that is not installed is left out, and said.
+Out:  a table, and in a folder the rows of `lineside bench` as page, JSON and CSV, with the differences to PyTorch in the JSON.
+Everything of one network and size runs in one interleaved measurement. A runner that is not installed, or cannot run every file of a
+network, is left out, and said.
 """
 
 from __future__ import annotations
@@ -12,37 +13,64 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.table import Table
 
+from lineside.errors import ModelError
 from lineside.files import make_output_folder, write_json, write_text
 from lineside.manifest import versions
 
-from .axes import Axes, Case
+from .axes import Axes, Case, Runner, cases_of
 from .bench import bench
 from .bench_options import BenchOptions
 from .bench_page import page_of
 from .console import console
 from .measurement import BenchRow, Measurement
 from .report import csv_of, number, remarks_of
+from .subjects import open_subject, possible_of
 from .zoo import ZooOptions, write_zoo
 from .zoo_difference import Difference, differences
 from .zoo_files import IN_PYTORCH, VARIANTS, files_of
 from .zoo_networks import NETWORKS
 
+_OPTIONAL = ("onnxruntime", "openvino")
+"""Runners that are packages of their own."""
+
 
 def measure_network(folder: Path, name: str, axes: Axes, options: BenchOptions) -> tuple[Measurement, dict[str, Difference]]:
-    """Measure the files of one network that `zoo` wrote; differences by file and runner."""
-    network = NETWORKS[name]
-    found = bench(files_of(folder, name), axes, options)
+    """Measure the files of one network that `zoo` wrote; differences by file and runner.
+
+    Raises:
+        ModelError: No runner can run them all.
+    """
+    network, files = NETWORKS[name], files_of(folder, name)
+    able, left_out = able_runners(files, axes)
+    found = bench(files, able, options)
     singles = {_key(row.case): row.case for row in found.rows if row.case.batch == min(axes.batch or (1,))}
     cases = list(singles.values())
     apart = differences(cases[0], cases, inputs=network.compared_on, decide=network.decide)
-    return found, dict(zip(singles, apart, strict=True))
+    return replace(found, left_out=(*found.left_out, *left_out)), dict(zip(singles, apart, strict=True))
+
+
+def able_runners(files: Sequence[Path], axes: Axes) -> tuple[Axes, list[str]]:
+    """The axes with the runners that can open every file that is theirs, and why the others cannot. Raises: ModelError."""
+    failed: dict[Runner, ModelError] = {}
+    cases = cases_of([possible_of(path, axes) for path in files], axes)[0]
+    for case in {(case.path, case.runner): case for case in cases}.values():
+        if case.runner not in failed:
+            try:
+                with open_subject(case):
+                    pass
+            except ModelError as exc:
+                failed[case.runner] = exc
+    able = tuple(runner for runner in axes.runners if runner not in failed)
+    if failed and not able:
+        raise next(iter(failed.values()))
+    return replace(axes, runners=able), [f"{runner}: {exc.what}: {exc.why}" for runner, exc in failed.items()]
 
 
 def _key(case: Case) -> str:
@@ -98,10 +126,13 @@ def main(
     """Measure known networks by everything that runs them here."""
     names = tuple(network or NETWORKS)
     made = ZooOptions(names=names, size_px=size)
-    axes = Axes.parse(batch=batch, threads=threads, runners=runner or ",".join(installed()))
+    there, lacking = installed()
+    axes = Axes.parse(batch=batch, threads=threads, runners=runner or ",".join(there))
     options = BenchOptions(seconds=seconds, loads=loads, cold=cold_start)
     if report is not None:
         make_output_folder(report, force=False)
+    for absent in () if runner else lacking:
+        console().print(f"left out: {absent} is not installed")
     rows: list[tuple[BenchRow, Difference]] = []
     with ExitStack() as stack:
         folder = zoo or Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -117,10 +148,10 @@ def main(
     console().print(classic_table(rows))
 
 
-def installed() -> list[str]:
-    """The runners of this machine."""
-    there = versions(("onnxruntime", "openvino"))
-    return ["pytorch", "compiled", *there]
+def installed() -> tuple[list[str], list[str]]:
+    """The runners of this machine, and those that it lacks."""
+    there = versions(_OPTIONAL)
+    return ["pytorch", "compiled", *there], [runner for runner in _OPTIONAL if runner not in there]
 
 
 def _write(stem: Path, found: Measurement, apart: Mapping[str, Difference]) -> None:

@@ -68,7 +68,7 @@ NETWORKS: Mapping[str, Network] = {
     "resnet18": _of_classifier("resnet18"),
     "mobilenet_v3_small": _of_classifier("mobilenet_v3_small"),
     "mobilenet_v3_large": _of_classifier("mobilenet_v3_large"),
-    "unet": Network(make=_unet, inputs=_picture, size_px=128, step_px=2**POOLINGS, decide=largest_of(2)),
+    "unet": Network(make=_unet, inputs=_picture, size_px=128, step_px=2**POOLINGS, decide=largest_of(2), compared_on=4),
     "sam2_image_encoder": _of_sam2("ImageEncoder", sam2.image_encoder),
     "sam2_mask_decoder": _of_sam2("MaskDecoder", sam2.mask_decoder, above_zero),
     "sam2_memory_attention": _of_sam2("MemoryAttention", sam2.memory_attention),

@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 
 from lineside.benchmarks.axes import Axes, Case, Shape, cases_of
-from lineside.benchmarks.classic import told
+from lineside.benchmarks.classic import able_runners, told
 from lineside.benchmarks.subjects import possible_of
 from lineside.benchmarks.zoo import ZooOptions
 from lineside.benchmarks.zoo_difference import differences
 from lineside.benchmarks.zoo_files import VARIANTS, files_of, write_files
 from lineside.benchmarks.zoo_network import Network, above_zero, largest_of
 from lineside.benchmarks.zoo_networks import NETWORKS
-from lineside.errors import ConfigError
+from lineside.errors import ConfigError, ModelError
 
 SAM2 = ["sam2_image_encoder", "sam2_mask_decoder", "sam2_memory_attention", "sam2_memory_encoder"]
 SIDE_PX = 64
@@ -120,6 +120,26 @@ def test_a_file_of_two_inputs_answers_like_pytorch(variant: str, batch: int, wri
     assert found.top1 is not None
     # float32 sums in another order; FP16 has 11 bits; INT8 has steps of 1/255 of the largest value
     assert 0 < found.max <= {"fp16": 0.01, "int8": 0.3, "fp32": 1e-5}[VARIANTS[variant].precision] * found.scale
+
+
+def test_a_runner_that_cannot_run_every_file_is_left_out_and_said(written: Path, tmp_path: Path) -> None:
+    pytest.importorskip("openvino", reason="it is the other runner")
+    onnx = pytest.importorskip("onnx", reason="it changes a file")
+    model = onnx.load(written / "small.onnx")
+    # ONNX Runtime has this operator of its own, OpenVINO has not
+    model.graph.node.append(onnx.helper.make_node("Inverse", ["square"], ["inverse"], domain="com.microsoft"))
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.eye(2, dtype=np.float32), "square"))
+    model.graph.output.append(onnx.helper.make_tensor_value_info("inverse", onnx.TensorProto.FLOAT, [2, 2]))
+    model.opset_import.append(onnx.helper.make_opsetid("com.microsoft", 1))
+    onnx.save(model, tmp_path / "special.onnx")
+    files = [written / "small.pt2", tmp_path / "special.onnx"]
+    able, left_out = able_runners(files, Axes.parse(runners="pytorch,onnxruntime,openvino"))
+    assert able.runners == ("pytorch", "onnxruntime")
+    assert len(left_out) == 1
+    assert "special.onnx" in left_out[0]
+    assert "openvino" in left_out[0]
+    with pytest.raises(ModelError, match=r"special\.onnx"):
+        able_runners(files[1:], Axes.parse(runners="openvino"))
 
 
 def test_precision_lies_in_the_graph(written: Path) -> None:
