@@ -5,6 +5,9 @@ Out:  one `Row` per backend: percentiles of the whole call and of each stage, an
 All backends run in every round, in an order that changes from round to round, on the same input: clocks that drift, a neighbour that
 wakes up and the caches that the one before leaves behind hit all alike. Host time by `perf_counter_ns`; nothing is left out.
 No backend has been given the input of a round before: the numbers go on where the warm-up ended.
+Before each call there is a short rest, because the threads of the runtime that ran before go on looking for work for some milliseconds,
+and take the cores of the next one: on two cores a MobileNet beside another runtime seemed more than twice as slow. What is quicker than
+that rest is then called once off the clock, so that its own threads are as awake as they are without others.
 With a period there is one call per tick and idle time between them, as on a line: clocks fall while nothing is to be done.
 """
 
@@ -18,7 +21,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from statistics import median
 from time import perf_counter_ns, sleep
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -29,6 +32,8 @@ from .stats import Percentiles, median_ratio
 
 WINDOW = 5
 """Calls of one warm-up window. Its median ignores two outliers."""
+REST_S = 0.02
+"""Longer than the threads of ONNX Runtime and of OpenMP look for work before they sleep."""
 SETTLED = 0.05
 """A backend is warm when the medians of two windows in a row differ by no more than this."""
 _NS_PER_S = 1e9
@@ -217,7 +222,8 @@ def _measure_load(
     for backend, found in zip(backends, calls, strict=True):
         found.loads.append(len(found.totals_ns))
         found.warm_ups.append(_warm_up(backend, options.warm_up_seconds, first_index))
-    first_index += max(found.warm_ups[-1][0] for found in calls)
+    rest = _Rest.between(calls) if options.period_ms is None else _Rest()
+    first_index += max(found.warm_ups[-1].calls for found in calls)
     order = list(range(len(backends)))
     watch()
     begin, rounds = perf_counter_ns(), 0
@@ -225,13 +231,14 @@ def _measure_load(
         shuffle(order)
         for which in order:
             _wait_for_tick(options.period_ms, begin)
-            total_ns, told = _timed(backends[which], first_index + rounds)
+            rest.before(backends[which], which, first_index)
+            total_ns, told = _timed(backends[which], first_index + rest.inputs)
             if reason := watch():
                 calls[which].throttled[len(calls[which].totals_ns)] = reason
             calls[which].totals_ns.append(total_ns)
             calls[which].stages_ns.append(told)
-        rounds += 1
-    return first_index + rounds
+        rounds, first_index = rounds + 1, first_index + rest.inputs + 1
+    return first_index
 
 
 def _names(backends: Sequence[Backend]) -> list[str]:
@@ -240,6 +247,41 @@ def _names(backends: Sequence[Backend]) -> list[str]:
     if not names or len(set(names)) < len(names):
         raise ConfigError(f"backends {', '.join(names) or 'none'}", why="each needs a name of its own", fix="name at least one, each once")
     return names
+
+
+class _WarmUp(NamedTuple):
+    """How many calls there were, the time of the last window's median (0 without one), and whether the times became stable."""
+
+    calls: int
+    median_ns: float
+    settled: bool
+
+
+@dataclass(frozen=True)
+class _Rest:
+    """What happens before a call: a pause, and a call off the clock of the backends that are `quick`."""
+
+    seconds: float = 0.0
+    quick: frozenset[int] = frozenset()
+
+    @classmethod
+    def between(cls, calls: Sequence[_Calls]) -> _Rest:
+        """None for one backend: there are no threads but its own."""
+        if len(calls) < 2:
+            return cls()
+        return cls(REST_S, frozenset(which for which, found in enumerate(calls) if 0 < found.warm_ups[-1].median_ns < REST_S * _NS_PER_S))
+
+    @property
+    def inputs(self) -> int:
+        """How many inputs of a round go to calls off the clock."""
+        return 1 if self.quick else 0
+
+    def before(self, backend: Backend, which: int, index: int) -> None:
+        """Let the threads of the others fall asleep, and wake this one's."""
+        if self.seconds:
+            sleep(self.seconds)
+        if which in self.quick:
+            backend.run(index)
 
 
 @dataclass(frozen=True)
@@ -251,7 +293,7 @@ class _Calls:
     stages_ns: list[Mapping[str, int]] = field(default_factory=list)
     throttled: dict[int, str] = field(default_factory=dict)
     loads: list[int] = field(default_factory=list)
-    warm_ups: list[tuple[int, bool]] = field(default_factory=list)
+    warm_ups: list[_WarmUp] = field(default_factory=list)
 
     def row(self, period_ms: float | None) -> Row:
         samples_ms = _ms(self.totals_ns)
@@ -261,8 +303,8 @@ class _Calls:
             stages_ms={stage: Percentiles.of(_ms([call[stage] for call in self.stages_ns])) for stage in self.stages_ns[0]},
             samples_ms=tuple(samples_ms),
             loads=tuple(self.loads),
-            warm_up_calls=sum(count for count, _ in self.warm_ups),
-            settled=all(settled for _, settled in self.warm_ups),
+            warm_up_calls=sum(found.calls for found in self.warm_ups),
+            settled=all(found.settled for found in self.warm_ups),
             overrun=None if period_ms is None else sum(sample > period_ms for sample in samples_ms),
             throttled=self.throttled,
         )
@@ -281,8 +323,8 @@ def _timed(backend: Backend, index: int) -> tuple[int, Mapping[str, int]]:
     return perf_counter_ns() - begin, stages or {}
 
 
-def _warm_up(backend: Backend, seconds: float, first_index: int) -> tuple[int, bool]:
-    """Call until the times are stable or the time is over; how many calls, and whether they became stable."""
+def _warm_up(backend: Backend, seconds: float, first_index: int) -> _WarmUp:
+    """Call until the times are stable or the time is over."""
     begin = perf_counter_ns()
     times: list[int] = []
     while perf_counter_ns() - begin < seconds * _NS_PER_S:
@@ -290,8 +332,8 @@ def _warm_up(backend: Backend, seconds: float, first_index: int) -> tuple[int, b
         if len(times) >= 2 * WINDOW:
             before, now = median(times[-2 * WINDOW : -WINDOW]), median(times[-WINDOW:])
             if abs(now - before) <= SETTLED * before:
-                return len(times), True
-    return len(times), False
+                return _WarmUp(len(times), now, True)
+    return _WarmUp(len(times), median(times[-WINDOW:]) if times else 0.0, False)
 
 
 def _over(options: LatencyOptions, begin_ns: int, rounds: int) -> bool:

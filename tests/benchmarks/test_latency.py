@@ -41,6 +41,10 @@ class Clock:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now_ns = 0
         monkeypatch.setattr(latency, "perf_counter_ns", lambda: self.now_ns)
+        monkeypatch.setattr(latency, "sleep", self.sleep)
+
+    def sleep(self, seconds: float) -> None:
+        self.now_ns += round(seconds * 1e9)
 
 
 @dataclass

@@ -156,10 +156,44 @@ def test_one_slow_call_in_a_hundred_is_in_p99_and_max(world: World) -> None:
     assert (row.total_ms.p50, row.total_ms.p90, row.total_ms.p99, row.total_ms.max) == (5, 5, 300, 300)
 
 
+@dataclass
+class Pool:
+    """A runtime whose threads go on looking for work for some milliseconds: whoever else runs then takes twice as long."""
+
+    name: str
+    world: World
+    ms: float
+    others: list[Pool]
+    inputs: list[int] = field(default_factory=list)
+    awake_until_ns: int = 0
+
+    def run(self, index: int) -> None:
+        self.inputs.append(index)
+        crowded = any(other.awake_until_ns > self.world.now_ns for other in self.others if other is not self)
+        self.world.spend(self.ms * (2 if crowded else 1))
+        self.awake_until_ns = self.world.now_ns + round(10e6)
+
+
+@pytest.mark.parametrize("ms", [3.0, 300.0])
+def test_threads_that_still_look_for_work_do_not_slow_the_next_backend(world: World, ms: float) -> None:
+    pools: list[Pool] = []
+    pools += [Pool("one", world, 2, pools), Pool("other", world, ms, pools)]
+    rows = measure(pools, LatencyOptions(seconds=None, rounds=50, warm_up_seconds=5))
+    assert [row.total_ms.max for row in rows] == [2, ms]
+    off_the_clock = [len(pool.inputs) - row.warm_up_calls - 50 for pool, row in zip(pools, rows, strict=True)]
+    assert off_the_clock == [50, 50 if ms < 20 else 0]  # what is slower than the rest needs none
+    assert all(len(set(pool.inputs)) == len(pool.inputs) for pool in pools)
+
+
+def test_a_backend_alone_runs_without_a_rest(world: World) -> None:
+    measure([Model("one", world, 10, noise=0)], rounds(50))
+    assert world.now_ns == 50 * 10e6
+
+
 def test_rounds_in_which_the_machine_held_itself_back_are_marked_and_left_out(world: World) -> None:
-    world.slowness = lambda now_ms: 3.0 if now_ms > 2500 else 1.0
+    world.slowness = lambda now_ms: 3.0 if now_ms > 6500 else 1.0
     models = [Model("one", world, 10), Model("other", world, 12)]
-    rows = measure(models, rounds(200), watch=lambda: "power cap" if world.now_ns > 2500e6 else "")
+    rows = measure(models, rounds(200), watch=lambda: "power cap" if world.now_ns > 6500e6 else "")
     one, other = rows
     sound = other.sound_rounds(one)
     assert 80 <= len(sound) <= 130
