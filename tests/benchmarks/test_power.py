@@ -118,7 +118,7 @@ def test_nvml_s_bits_become_reasons_and_idle_is_none(monkeypatch: pytest.MonkeyP
 
 
 def test_a_soak_is_told_window_by_window() -> None:
-    minutes = soak([subject("one"), subject("two")], 0.005, LatencyOptions(seconds=1))
+    minutes = soak([subject("one"), subject("two")], 0.012, LatencyOptions(seconds=1))
     assert len(minutes) == 1
     (minute,) = minutes
     assert set(minute.total_ms) == {"one", "two"}
