@@ -114,12 +114,16 @@ def _onnxruntime(case: Case) -> Graph:
     return Graph(run=run, about={**about, "takes": taken(case)})
 
 
+def openvino_options(threads: int) -> dict[str, Any]:
+    """One call at a time, computed in the precision of the file."""
+    return {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
+
+
 def _openvino(case: Case) -> Graph:
     openvino = require("openvino", extra="openvino")
     threads = case.threads or physical_cores()
-    options = {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
     try:
-        request = openvino.Core().compile_model(str(case.path), "CPU", options).create_infer_request()
+        request = openvino.Core().compile_model(str(case.path), "CPU", openvino_options(threads)).create_infer_request()
     except RuntimeError as exc:
         raise _failed(case, str(exc).strip().splitlines()[-1]) from exc
     inputs = tensors_of(open_session(case.path, [(CPU, {})], 1).get_inputs())

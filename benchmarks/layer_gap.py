@@ -11,7 +11,6 @@ Both profilers slow their runtime down: the sums are no latencies. OpenVINO comp
 
 from __future__ import annotations
 
-import json as json_module
 import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -30,15 +29,16 @@ from lineside.calibration.network import base_name
 from lineside.engine.cores import physical_cores
 from lineside.files import refuse_existing, write_json
 
+from .any_onnx import openvino_options
 from .console import console
 from .environment import environment
-from .int8_speed import feed_of
+from .int8_speed import feed_of, shortest_runs_ms
 from .latency import LatencyOptions, Row, measure
 
 Feed = Mapping[str, NDArray[np.generic]]
 PROFILED_RUNS = 5
 AROUND = "around the network"
-_US_PER_MS, _MS_PER_S = 1e3, 1e3
+_MS_PER_S = 1e3
 
 
 def _nothing(options: Any) -> None:
@@ -108,12 +108,8 @@ def layers_in_onnxruntime(path: Path, feed: Feed, threads: int) -> dict[str, flo
         session = _session(path, threads, profiled)
         for _ in range(PROFILED_RUNS):
             session.run(None, feed)
-        events = json_module.loads(Path(session.end_profiling()).read_text())
-    runs: dict[str, list[float]] = defaultdict(list)
-    for event in events:
-        if event.get("cat") == "Node" and event["name"].endswith("_kernel_time"):
-            runs[f"{event['name'].removesuffix('_kernel_time')} {event['args']['op_name']}"].append(event["dur"] / _US_PER_MS)
-    return {name: min(times_ms) for name, times_ms in runs.items()}
+        runs = shortest_runs_ms(Path(session.end_profiling()))
+    return {f"{name} {kind}": ms for (name, kind), ms in runs.items()}
 
 
 def layers_in_openvino(path: Path, feed: Feed, threads: int) -> dict[str, float]:
@@ -149,7 +145,7 @@ def _session(path: Path, threads: int, change: Callable[[Any], None]) -> Any:
 
 
 def _request(path: Path, threads: int, **more: Any) -> Any:
-    options = {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32", **more}
+    options = {**openvino_options(threads), **more}
     return require("openvino", extra="openvino").Core().compile_model(str(path), "CPU", options).create_infer_request()
 
 
