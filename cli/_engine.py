@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 from rich.text import Text
 
+from lineside.engine.qualification_mark import doubt
+
 from ._console import facts
 
 if TYPE_CHECKING:
@@ -36,7 +38,7 @@ def engine_tables(path: Path, manifest: EngineManifest) -> tuple[Table, ...]:
             ("memory", f"{manifest.device_memory_bytes / _MIB:.1f} MiB per context"),
             ("threshold", f"{model.threshold:.6g} ({model.threshold_rule})"),
             ("golden strips", manifest.golden.name if manifest.golden else "none"),
-            ("qualified", "yes" if manifest.qualification else "not yet: lineside qualify"),
+            ("qualified", f"no: {why}" if (why := doubt(manifest)) else "yes"),
         ],
     )
     return engine, _precision_table(manifest), _lineage_table(manifest)

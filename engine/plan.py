@@ -7,13 +7,13 @@ Touches neither TensorRT nor a GPU.
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from lineside.errors import ConfigError, ModelError
 
+from .build_command import build_command
 from .build_options import BuildOptions
 from .memory import Estimate, estimate
 from .onnx_file import OnnxFile, read_onnx
@@ -81,7 +81,7 @@ def plan(path: Path, out: Path, options: BuildOptions = BuildOptions()) -> Build
         profiles=profiles,
         memory=estimate(onnx, profiles),
         warnings=tuple(_warnings(onnx, options)),
-        command=_command(onnx, out, profiles, options),
+        command=build_command(str(onnx.path), str(out), batch=str(profiles) if onnx.batch is None else None, options=options.to_json()),
     )
 
 
@@ -144,19 +144,3 @@ def _warnings(onnx: OnnxFile, options: BuildOptions) -> list[str]:
     if options.hardware_compatible:
         found.append("hardware-compatible: fewer tactics may be chosen, so it runs more slowly (NVIDIA's manual)")
     return found
-
-
-def _command(onnx: OnnxFile, out: Path, profiles: BatchProfiles, options: BuildOptions) -> str:
-    words = ["lineside", "build", str(onnx.path), "--out", str(out)]
-    words += ["--batch", str(profiles)] if onnx.batch is None else []
-    words += ["--workspace-mib", str(options.workspace_mib)] if options.workspace_mib is not None else []
-    words += ["--timing-cache", str(options.timing_cache)] if options.timing_cache is not None else []
-    words += (
-        ["--optimization-level", str(options.optimization_level)] if options.optimization_level != BuildOptions.optimization_level else []
-    )
-    words += ["--version-compatible"] if options.version_compatible else []
-    words += ["--hardware-compatibility"] if options.hardware_compatible else []
-    words += ["--device", str(options.device)] if options.device else []
-    words += ["--time-limit", f"{options.time_limit_s:g}"] if options.time_limit_s is not None else []
-    words += ["--allow-fallback"] if options.allow_fallback else []
-    return shlex.join([*words, *(word for path in options.golden for word in ("--golden", str(path)))])

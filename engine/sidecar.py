@@ -16,6 +16,7 @@ from lineside.errors import ConfigError, ModelError
 from lineside.files import write_json
 from lineside.manifest import PREFIX, ModelManifest
 
+from .build_command import build_command
 from .profiles import BatchProfiles
 
 SCHEMA = 1
@@ -110,10 +111,14 @@ class EngineManifest:
 
     def rebuild(self, engine: Path) -> str:
         """The command that builds the engine at `engine` again, for errors."""
-        flags = [f"--batch {self.profiles}"] if self.batch is None else []
-        flags += ["--version-compatible"] if self.version_compatible else []
-        flags += ["--hardware-compatibility"] if self.hardware_compatible else []
-        return " ".join(["lineside build", self.onnx, *flags, f"--out {engine} --force"])
+        options = {
+            **self.options,
+            "version_compatible": self.version_compatible,
+            "hardware_compatible": self.hardware_compatible,
+            "golden": (),  # its paths were those of the machine that built it
+        }
+        batch = str(self.profiles) if self.batch is None else None
+        return build_command(self.onnx, str(engine), batch=batch, options=options, force=True)
 
     def fits(self, compute_capability: tuple[int, int]) -> bool:
         """Whether a GPU of this compute capability can run it."""

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shlex
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -73,6 +74,12 @@ class Dataset:
                 fix="check the path, or make one: lineside synth " + str(root),
             )
         if not (root / "train" / GOOD).is_dir() and not (root / "test").is_dir():
+            if (parent := _dataset_around(root)) is not None:
+                raise DatasetError(
+                    f"{root}: a folder inside a data set",
+                    why=f"a command takes the whole data set, which is {parent}",
+                    fix=f"say {shlex.quote(str(parent))}",
+                )
             found = ", ".join(child.name for child in _listing(root)[:8]) or "nothing"
             raise DatasetError(
                 f"{root}: not a data set (found {found})",
@@ -216,6 +223,16 @@ def _listing(folder: Path) -> tuple[Path, ...]:
         return tuple(sorted(folder.iterdir())) if folder.is_dir() else ()
     except OSError as exc:
         raise DatasetError(f"{folder}: cannot be read", why=reason(exc), fix="ask for the right to read this folder") from exc
+
+
+def _dataset_around(folder: Path) -> Path | None:
+    """The data set that `folder` is a part of, such as the parent of train/good; None when it is in none."""
+    inside = folder.resolve()
+    parts = {"train", "valid", "test", "ground_truth"}
+    for given, part in ((folder, inside), (folder.parent, inside.parent)):
+        if part.name in parts and ((part.parent / "train" / GOOD).is_dir() or (part.parent / "test").is_dir()):
+            return given.parent if given.name == part.name else part.parent
+    return None
 
 
 def _spec_of(root: Path) -> StripSpec:

@@ -46,7 +46,7 @@ def test_another_engine_than_the_sidecars_is_refused_with_the_build_command(tmp_
     path.write_bytes(PLAN + b"!")
     with pytest.raises(ModelError, match="not the engine that its sidecar describes") as caught:
         refusals.read_plan(path, manifest)
-    assert f"lineside build strip.onnx --batch 1,4 --out {path} --force" in caught.value.fix
+    assert f"lineside build strip.onnx --out {path} --batch 1,4 --force" in caught.value.fix
 
 
 def test_an_empty_engine_is_refused(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 from lineside import ModelError, StripSpec
+from lineside.engine.build_options import BuildOptions
 from lineside.engine.profiles import BatchProfiles
 from lineside.engine.qualification_mark import doubt, mark_of
 from lineside.engine.sidecar import EngineManifest, GoldenFile, LayerPrecision, sidecar_path
@@ -124,8 +126,19 @@ def test_an_engine_fits_its_own_gpu_and_a_hardware_compatible_one_every_gpu_from
 
 def test_the_command_that_rebuilds_has_the_options_that_matter(manifest: EngineManifest) -> None:
     command = manifest.rebuild(Path("strip.engine"))
-    assert command == "lineside build strip.int8.onnx --batch 1,2:4:8 --version-compatible --out strip.engine --force"
+    assert command == "lineside build strip.int8.onnx --out strip.engine --batch 1,2:4:8 --version-compatible --force"
     assert "--batch" not in replace(manifest, batch=4).rebuild(Path("x"))
+
+
+def test_the_command_that_rebuilds_keeps_every_option_of_the_build_and_quotes_paths(manifest: EngineManifest) -> None:
+    options = BuildOptions(optimization_level=5, workspace_mib=512, allow_fallback=True, golden=(Path("elsewhere.tif"),))
+    command = replace(manifest, options=options.to_json()).rebuild(Path("line 3/strip.engine"))
+    words = shlex.split(command)
+    assert words[words.index("--optimization-level") + 1] == "5"
+    assert words[words.index("--workspace-mib") + 1] == "512"
+    assert "--allow-fallback" in words
+    assert "elsewhere.tif" not in words
+    assert words[words.index("--out") + 1] == "line 3/strip.engine"
 
 
 @pytest.fixture

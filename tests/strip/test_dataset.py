@@ -228,3 +228,11 @@ def test_the_fingerprint_does_not_depend_on_where_the_data_set_lies(root: Path) 
     before = opened(root).fingerprint()
     moved = root.rename(root.with_name("moved"))
     assert opened(moved).fingerprint() == before
+
+
+@pytest.mark.parametrize("part", ["train", "train/good"])
+def test_a_folder_inside_a_data_set_is_told_the_data_set(tmp_path: Path, part: str) -> None:
+    (tmp_path / "my data/train/good").mkdir(parents=True)
+    with pytest.raises(DatasetError, match="inside a data set") as error:
+        Dataset.open(tmp_path / "my data" / part)
+    assert error.value.fix == f"say '{tmp_path / 'my data'}'"
