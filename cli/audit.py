@@ -33,7 +33,9 @@ def audit(
     json: JsonOption = None,
     force: ForceOption = False,
 ) -> None:
-    """Judge a table of ranges on strips that calibration did not see, good and defective. Exits with 3 when it is unfit.
+    """Judge a table of ranges on strips it was not measured on.
+
+    On good and defective ones. Exits with 3 when it is unfit.
 
     Example: lineside audit strip.ranges.json DATASET --out audit.html
     """

@@ -57,7 +57,9 @@ def bench(
     json: JsonOption = None,
     force: ForceOption = False,
 ) -> None:
-    """Measure models against each other: latency, throughput, cold start and memory, in one interleaved run.
+    """Measure models against each other, in one interleaved run.
+
+    Latency, throughput, cold start and memory.
 
     With --against exits with 3 when the whole 95 % interval of a row's ratio to the baseline lies above the allowance.
 

@@ -53,7 +53,9 @@ def calibrate(
     json: JsonOption = None,
     force: ForceOption = False,
 ) -> None:
-    """Measure the activation ranges of a model on patches of good strips, half of them with synthetic defects.
+    """Measure the activation ranges of a model on good strips.
+
+    On patches of them, half of them with synthetic defects.
 
     A model of another program has one input N x 3 x H x W, float32 in 0..1: whole strips, or tiles of them.
 

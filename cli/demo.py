@@ -37,7 +37,9 @@ def demo(
     json: JsonOption = None,
     force: ForceOption = False,
 ) -> None:
-    """Run the whole main job on a small data set made from a real photograph: a few minutes on two CPU cores.
+    """Run the whole main job on a small data set.
+
+    The data set is made from a real photograph; it takes a few minutes on two CPU cores.
 
     Example: lineside demo --out demo
     """

@@ -9,7 +9,9 @@ from ._console import ForceOption, JsonOption, check_json, emit, facts
 
 
 def doctor(json: JsonOption = None, force: ForceOption = False) -> None:
-    """Say what this machine can do, stage by stage, and the exact command for each missing part. Safe everywhere.
+    """Say what this machine can do, and how to get what is missing.
+
+    Stage by stage, with the exact command for each missing part. Safe everywhere.
 
     Example: lineside doctor
     """

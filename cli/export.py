@@ -60,7 +60,9 @@ def export(
     json: JsonOption = None,
     force: ForceOption = False,
 ) -> None:
-    """Write one full-image ONNX file: tiling, stitching and softmax inside. Checked against PyTorch before it is kept.
+    """Write one full-image ONNX file with everything inside.
+
+    Tiling, stitching and softmax are in the graph. It is checked against PyTorch before it is kept.
 
     Example: lineside export RUN/best.pt --out strip.onnx
 

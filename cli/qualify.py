@@ -34,7 +34,9 @@ def qualify(
     json: JsonOption = None,
     force: ForceOption = False,
 ) -> None:
-    """Find out whether a model may take another one's place: its verdicts, its numbers, and the faults that give no error.
+    """Find out whether a model may take another one's place.
+
+    By its verdicts, its numbers, and the faults that give no error.
 
     Exits with 0 when it qualifies, with 3 when it does not or when the strips are too few to tell. An interrupted run goes on where it
     was when the same command is given again.

@@ -67,7 +67,9 @@ def quantize(
     json: JsonOption = None,
     force: ForceOption = False,
 ) -> None:
-    """Give a float model INT8 or FP16: the file says everything, no later command has a precision option.
+    """Give a float model INT8 or FP16.
+
+    The file says everything: no later command has a precision option.
 
     Example: lineside quantize strip.onnx strip.ranges.json --target tensorrt --out strip.int8.onnx
 

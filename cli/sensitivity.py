@@ -41,7 +41,9 @@ def sensitivity(
     json: JsonOption = None,
     force: ForceOption = False,
 ) -> None:
-    """Quantise one layer at a time, and leave one out of all: which of them change the heatmaps of DATASET/test?
+    """Find the layers that INT8 hurts.
+
+    Quantises one layer at a time, and leaves one out of all: which of them change the heatmaps of DATASET/test?
 
     alone: this layer in INT8, the others in float32; the largest change of heat in a tile, as a mean over those with a defect and those
     of good strips. margin: what a tile's score loses of its distance from the threshold. but it: all layers in INT8 but this one.

@@ -34,7 +34,7 @@ def show(
     json: JsonOption = None,
     force: ForceOption = False,
 ) -> None:
-    """Say what a file is: shapes, precision, and where it comes from.
+    """Say what a file is: shapes, precision, where it comes from.
 
     An engine is described by its sidecar, which needs no GPU; with one, its layers are read from the engine itself.
 

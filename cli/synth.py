@@ -34,7 +34,7 @@ def synth(
     json: JsonOption = None,
     force: ForceOption = False,
 ) -> None:
-    """Make a labelled data set: what a line sees, with target-only defects and their masks.
+    """Make a labelled data set of strips with defects and masks.
 
     Target, Ref1 and Ref2 are three acquisitions of one pattern. A third of the good strips in valid and test have defects in
     the references only, a third in all three channels: they must stay OK. --force replaces a data set that this command made,

@@ -27,9 +27,11 @@ def tune(
     json: JsonOption = None,
     force: ForceOption = False,
 ) -> None:
-    """Measure every tiling and precision on this machine's CPU, and choose the fastest that qualifies against the float32 model.
+    """Choose the fastest file for this machine that qualifies.
 
-    Writes the chosen file, and beside it NAME.json with the number of threads, which `Inspector.load` then uses. Exits with 3 when
+    Measures every tiling and precision on this machine's CPU, and qualifies the fastest against the float32 model.
+
+    Writes the chosen file, and beside it NAME.tuned.json with the number of threads, which `Inspector.load` then uses. Exits with 3 when
     the strips are too few to qualify anything.
 
     Example: lineside tune RUN/best.pt DATASET --out strip.tuned.onnx

@@ -1,1 +1,1 @@
-"""Run models on a line: ONNX Runtime now, TensorRT engines later. Needs no PyTorch."""
+"""Build TensorRT engines, and run models on a line with ONNX Runtime or TensorRT. Needs no PyTorch."""

@@ -2,7 +2,8 @@
 
     from lineside import Inspector, StripSpec, read_strip
 
-`Inspector` lives in lineside.engine and is loaded when it is first used: importing lineside loads numpy and tifffile only.
+`Inspector` lives in lineside.engine and is loaded when it is first used: importing lineside loads numpy, tifffile and Pillow, and
+nothing heavier.
 """
 
 from __future__ import annotations

@@ -106,7 +106,7 @@ def cuda_error(name: str, call: str, *, detail: str = "") -> DeviceError:
     elif name.startswith("cudaErrorStreamCapture"):
         what, fix = (
             "this work cannot be captured in a CUDA graph",
-            "run it without: TensorRtBackend.load(path, options=RunOptions(graph=False))",
+            "name an ONNX file that inspects meanwhile: --fallback strip.onnx; and report this with the output of lineside doctor",
         )
     else:
         what, fix = _OTHERS.get(name, ("CUDA answers with an error", "check the driver and the packages: lineside doctor"))
