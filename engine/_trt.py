@@ -16,6 +16,7 @@ from importlib import metadata
 from types import ModuleType
 from typing import Any, Protocol
 
+from lineside._optional import install_command
 from lineside.errors import DeviceError, MissingPackageError
 
 from .device import driver
@@ -91,14 +92,14 @@ def tensorrt(*, lean_allowed: bool = False) -> ModuleType:
                 raise DeviceError(
                     f"TensorRT {trt.__version__}",
                     why=f"lineside needs {'.'.join(map(str, OLDEST))} or newer",
-                    fix='pip install "lineside[engine]"; on a Jetson: JetPack 6 or newer',
+                    fix=f"{install_command('engine')}; on a Jetson: JetPack 6 or newer",
                 )
             return trt
     there = installed()
     raise MissingPackageError(
         "TensorRT is not installed" if there is None else f"the full TensorRT is not installed, only {there.name} {there.version}",
         why="engines are built by the full package" if there is not None and there.lean else "engines are built and run by it",
-        fix='pip install "lineside[engine]"; on a Jetson it comes with JetPack: apt install python3-libnvinfer',
+        fix=f"{install_command('engine')}; on a Jetson it comes with JetPack: apt install python3-libnvinfer",
     )
 
 

@@ -16,6 +16,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from lineside._optional import install_command
 from lineside.errors import DeviceError
 
 from .device.driver import Driver, ask_driver
@@ -211,7 +212,7 @@ def _install(stage: Stage, absent: list[str], driver: Driver | None, jetson: str
     if not absent:
         return []
     if stage.extra != ENGINE or (driver is None and not jetson):
-        return [f'pip install "lineside[{stage.extra}]"']
+        return [install_command(stage.extra)]
     if not jetson:
         return [_pip(_engine_packages(absent, driver))]
     from_apt = [package for package in absent if package in (TENSORRT, EITHER_TENSORRT)]

@@ -9,6 +9,7 @@ from __future__ import annotations
 from importlib.util import find_spec
 from typing import get_args
 
+from lineside._optional import install_command
 from lineside.errors import ConfigError, MissingPackageError
 
 from . import cuda_python, driver, pycuda
@@ -51,7 +52,7 @@ def _installed() -> CudaBackend:
     raise MissingPackageError(
         "neither cuda-python nor PyCUDA is installed",
         why="engines need one of them to work the GPU",
-        fix='pip install "lineside[engine]", or on a Jetson that has the CUDA toolkit: pip install "lineside[pycuda]"',
+        fix=f"{install_command('engine')}; or on a Jetson that has the CUDA toolkit: {install_command('pycuda')}",
     )
 
 

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from lineside._optional import require
+from lineside._optional import install_command, require
 from lineside.errors import DeviceError
 
 from . import protocol
@@ -127,7 +127,7 @@ class PyCudaDevice:
     def capture(self, stream: protocol.Stream, enqueue: Callable[[], None]) -> protocol.Graph:
         """Raises: DeviceError, always."""
         raise DeviceError(
-            "PyCUDA has no CUDA graphs", why="its interface does not cover them", fix='pip install "lineside[engine]": cuda-python'
+            "PyCUDA has no CUDA graphs", why="its interface does not cover them", fix=f"{install_command('engine')}: cuda-python"
         )
 
     def close(self) -> None:

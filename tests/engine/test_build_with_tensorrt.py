@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from lineside import DeviceError, LinesideError, MissingPackageError, ModelError
+from lineside._optional import install_command
 from lineside.engine.build import BuildOptions, build
 from lineside.engine.build_progress import Listener
 from lineside.engine.engine_layers import engine_layers
@@ -151,7 +152,7 @@ def test_missing_packages_are_named(standin: Any, models: Path, tmp_path: Path) 
         standin.packages(packages)
         with pytest.raises(MissingPackageError, match=found) as error:
             build(models / "raw.onnx", tmp_path / "strip.engine")
-        assert "lineside[engine]" in error.value.fix
+        assert install_command("engine") in error.value.fix
     standin.packages(("tensorrt_lean", "cuda.bindings.runtime"))
     with pytest.raises(MissingPackageError, match="only tensorrt-lean"):
         build(models / "raw.onnx", tmp_path / "strip.engine")

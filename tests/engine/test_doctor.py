@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from lineside._optional import install_command
 from lineside.engine import doctor
 from lineside.engine.device import driver
 from lineside.errors import DeviceError
@@ -90,7 +91,7 @@ def test_a_missing_package_is_named_with_the_command_that_brings_it(monkeypatch:
     monkeypatch.setattr(doctor, "_installed", lambda: {"onnx": "1", "onnxruntime-gpu": "1"})
     answers = {answer.stage: answer for answer in doctor.diagnose().stages}
     assert answers["train"].missing == ("torch", "matplotlib")
-    assert answers["train"].fix == 'pip install "lineside[train]"'
+    assert answers["train"].fix == install_command("train")
     assert answers["run"].ready, "the GPU build of ONNX Runtime counts"
 
 
@@ -159,7 +160,7 @@ def test_without_a_gpu_the_engine_stages_say_so(monkeypatch: pytest.MonkeyPatch)
     for stage in ("build", "run engine"):
         assert answers[stage].missing == ("an NVIDIA GPU with its driver",)
         assert answers[stage].fix == "run this stage on the machine with the GPU"
-    assert answers_of(monkeypatch, {})["build"].fix.startswith('pip install "lineside[engine]"')
+    assert answers_of(monkeypatch, {})["build"].fix.startswith(install_command("engine"))
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from lineside import DeviceError, MissingPackageError
+from lineside._optional import install_command
 from lineside.engine import _trt
 from lineside.engine.device import driver
 from lineside.engine.device.driver import Driver
@@ -76,7 +77,7 @@ def test_the_lean_runtime_builds_nothing(machine: dict[str, Any], monkeypatch: p
 def test_a_missing_package_says_how_to_install_it() -> None:
     with pytest.raises(MissingPackageError) as error:
         _trt.tensorrt()
-    assert 'pip install "lineside[engine]"' in error.value.fix
+    assert install_command("engine") in error.value.fix
     assert "JetPack" in error.value.fix
 
 
