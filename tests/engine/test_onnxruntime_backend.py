@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 from lineside import PRESETS, ConfigError, DeviceError, LinesideError, ModelError, StripSpec
+from lineside._optional import install_command
 from lineside.engine import onnxruntime_backend
 from lineside.engine.cores import physical_cores
 from lineside.engine.device.driver import Driver
@@ -168,7 +170,7 @@ def test_an_answer_of_another_shape_is_a_model_error(models: Path, monkeypatch: 
 
 def test_without_onnx_runtime_the_extra_is_named(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "onnxruntime", None)
-    with pytest.raises(MissingPackageError, match=r"lineside\[onnxruntime\]"):
+    with pytest.raises(MissingPackageError, match=re.escape(install_command("onnxruntime"))):
         OnnxRuntimeBackend.load(models / "production.onnx")
 
 

@@ -6,6 +6,7 @@ TensorRT, cuda-python and PyCUDA are stand-ins.
 from __future__ import annotations
 
 import logging
+import re
 import subprocess
 import sys
 import threading
@@ -20,6 +21,7 @@ from lineside_standin.world import Gpu
 from numpy.typing import NDArray
 
 from lineside import ConfigError, DeviceError, Inspector, LinesideError, MissingPackageError, ModelError, StripSpec
+from lineside._optional import install_command
 from lineside.engine.device.choose import open_device
 from lineside.engine.golden import golden_bytes, golden_file, golden_path, golden_strips
 from lineside.engine.profiles import BatchProfiles
@@ -221,7 +223,7 @@ def test_without_either_package_both_are_named(standin: Standin, engine_of: Engi
     with pytest.raises(MissingPackageError, match="neither cuda-python nor PyCUDA"):
         Inspector.load(path)
     for name, extra in (("cuda-python", "engine"), ("pycuda", "pycuda")):
-        with pytest.raises(MissingPackageError, match=rf"lineside\[{extra}\]"):
+        with pytest.raises(MissingPackageError, match=re.escape(install_command(extra))):
             Inspector.load(path, cuda_backend=name)  # type: ignore[arg-type]
 
 
