@@ -18,12 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lineside._optional import require
-from lineside.defects import DefectOptions, add_defects
 from lineside.errors import ConfigError
 from lineside.files import folder_being_written, refuse_existing
 from lineside.manifest import Io, Precision, Tiling, sha256_of_file, versions
 from lineside.progress import Progress, silent
 from lineside.spec import CHANNELS, PRESETS, StripSpec
+from lineside.synth.defects import DefectOptions, add_defects
 
 from .gpu_bundle import HEATMAPS, STRIPS, Bundle, BundledModel
 from .gpu_site import write_site
@@ -206,8 +206,8 @@ def _write_lively_checkpoint(path: Path, width: int, options: PrepareOptions) ->
     """A checkpoint of random weights whose activations and heatmaps take all values, on made-up strips."""
     import torch
 
-    from lineside.synthetic import SynthOptions, draw_strip
-    from lineside.texture import generated_texture
+    from lineside.synth.synthetic import SynthOptions, draw_strip
+    from lineside.synth.texture import generated_texture
     from lineside.tiles import cut
     from lineside.train.checkpoint import Checkpoint, save_checkpoint
     from lineside.train.config import TrainOptions

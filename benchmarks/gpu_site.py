@@ -65,7 +65,7 @@ def write_site(folder: Path) -> None:
     """Write all three into `folder`. Raises: OutputError."""
     package = folder / "site" / "lineside"
     root = Path(importlib.import_module("lineside").__file__ or "").parent
-    _copy(root, package, depth_one=True)
+    _copy(root, package)
     for part in PARTS:
         source = Path(importlib.import_module(f"lineside.{part}").__file__ or "").parent
         _copy(source, package / part)
@@ -75,9 +75,9 @@ def write_site(folder: Path) -> None:
     _copy_tests(root, folder)
 
 
-def _copy(source: Path, target: Path, *, depth_one: bool = False) -> None:
-    """The Python files of a folder; with `depth_one` without the folders in it, which may be parts of their own."""
-    for path in sorted(source.glob("*.py") if depth_one else source.rglob("*.py")):
+def _copy(source: Path, target: Path) -> None:
+    """The Python files of a folder and of its rooms."""
+    for path in sorted(source.rglob("*.py")):
         write_text(target / path.relative_to(source), path.read_text())
 
 

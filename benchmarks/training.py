@@ -29,11 +29,11 @@ from numpy.typing import NDArray
 from rich.table import Table
 
 from lineside.dataset import Dataset
-from lineside.defects import DefectOptions, add_defects
 from lineside.files import refuse_existing, write_json
 from lineside.reader import read_strip
 from lineside.spec import CHANNELS, FULL_SCALE, PRESETS
-from lineside.synthetic import SynthOptions, synthesize
+from lineside.synth.defects import DefectOptions, add_defects
+from lineside.synth.synthetic import SynthOptions, synthesize
 from lineside.tiles import cut
 
 from .console import console

@@ -18,11 +18,11 @@ from typing import Literal, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from lineside.defects import DefectOptions, add_defects
 from lineside.errors import ConfigError
 from lineside.manifest import sha256_of_file
 from lineside.reader import read_strip
 from lineside.spec import CHANNELS, FULL_SCALE, StripSpec
+from lineside.synth.defects import DefectOptions, add_defects
 from lineside.tiles import TileGrid
 
 from .table import Patch

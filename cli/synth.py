@@ -9,9 +9,9 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from lineside.acquisition import MAX_SHIFT_PX
 from lineside.spec import StripSpec
-from lineside.synthetic import SHIFT_PX, SynthOptions, synthesize
+from lineside.synth.acquisition import MAX_SHIFT_PX
+from lineside.synth.synthetic import SHIFT_PX, SynthOptions, synthesize
 
 from ._console import ForceOption, JsonOption, bar, check_json, emit, facts
 

@@ -14,9 +14,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from lineside._optional import require
 from lineside.dataset import Dataset
-from lineside.defects import DefectOptions
 from lineside.errors import ConfigError
 from lineside.spec import Layout, StripSpec
+from lineside.synth.defects import DefectOptions
 
 from ._console import ForceOption, JsonOption, check_json, emit, err, facts
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lineside.defects import KERNELS, REF1, REF2, TARGET, add_kernel
+from lineside.synth.defects import KERNELS, REF1, REF2, TARGET, add_kernel
 
 PITCH_PX = 16
 """From one planted defect to the next: eight across a tile of the presets."""

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from lineside.defects import DefectOptions, add_defects
 from lineside.files import file_being_written, refuse_existing
 from lineside.manifest import ModelManifest, sha256_of_file
+from lineside.synth.defects import DefectOptions, add_defects
 from lineside.train.checkpoint import Checkpoint, load_checkpoint
 
 from .check import CheckReport, check

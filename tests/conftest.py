@@ -19,7 +19,7 @@ from lineside.engine.profiles import BatchProfiles
 from lineside.engine.sidecar import EngineManifest
 from lineside.manifest import ModelManifest
 from lineside.spec import StripSpec
-from lineside.texture import generated_texture
+from lineside.synth.texture import generated_texture
 
 # A shell that starts the tests in the background hands SIGINT down as ignored, to them and to every program that they start:
 # the tests of Ctrl-C need it as a terminal gives it.
@@ -45,7 +45,7 @@ def texture_of() -> Iterator[Callable[[int], NDArray[np.float32]]]:
         return made
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("lineside.synthetic.generated_texture", texture)
+        patch.setattr("lineside.synth.synthetic.generated_texture", texture)
         yield texture
 
 

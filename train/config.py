@@ -14,8 +14,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal, get_args
 
-from lineside.defects import DefectOptions
 from lineside.errors import ConfigError
+from lineside.synth.defects import DefectOptions
 
 Device = Literal["auto", "cpu", "cuda"]
 

@@ -28,10 +28,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
-from lineside.defects import add_defects
 from lineside.errors import LinesideError, TrainingError
 from lineside.reader import read_strip
 from lineside.spec import CHANNELS, FULL_SCALE, StripSpec
+from lineside.synth.defects import add_defects
 
 from .cache import StripCache
 from .config import TrainOptions

@@ -16,7 +16,7 @@ from PIL import Image
 
 from lineside.cli.main import main
 from lineside.spec import StripSpec
-from lineside.synthetic import SynthOptions, synthesize
+from lineside.synth.synthetic import SynthOptions, synthesize
 
 MODEL = Path(__file__).parents[1] / "engine" / "models" / "production.onnx"
 TRAIN = ("--base-channels", "2", "--batch-size", "2", "--epochs", "1", "--steps-per-epoch", "2", "--workers", "0")

@@ -16,7 +16,7 @@ import tifffile
 
 from lineside.cli.main import main
 from lineside.spec import StripSpec
-from lineside.synthetic import SynthOptions, synthesize
+from lineside.synth.synthetic import SynthOptions, synthesize
 
 pytest.importorskip("torch", reason="PyTorch trains")
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from lineside.defects import DefectOptions
 from lineside.errors import ConfigError
+from lineside.synth.defects import DefectOptions
 from lineside.train.config import TrainOptions, parse_gamma
 
 

@@ -20,8 +20,8 @@ import torch
 from numpy.typing import NDArray
 
 from lineside.dataset import Dataset
-from lineside.defects import DefectOptions
 from lineside.errors import StripError, TrainingError
+from lineside.synth.defects import DefectOptions
 from lineside.train.config import TrainOptions
 from lineside.train.data import Batch, PatchBatches, batches, random_patch
 from lineside.train.distributed import Ranks

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from lineside.acquisition import MARGIN_PX, acquire
+from lineside.synth.acquisition import MARGIN_PX, acquire
 
 HEIGHT, WIDTH = 120, 90
 

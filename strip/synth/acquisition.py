@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from .spec import CHANNELS, FULL_SCALE
+from lineside.spec import CHANNELS, FULL_SCALE
 
 GAIN = 0.03
 """Each picture is brighter or darker by up to this share,"""

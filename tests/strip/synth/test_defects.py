@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from lineside import ConfigError
-from lineside.defects import DefectOptions, add_defects, distractor_channels
+from lineside.synth.defects import DefectOptions, add_defects, distractor_channels
 
 GRAY = 128.0
 SIDE = 128

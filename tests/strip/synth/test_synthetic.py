@@ -18,7 +18,7 @@ from scipy import ndimage
 
 from lineside import PRESETS, ConfigError, Dataset, OutputError, StripSpec, read_strip
 from lineside.dataset import read_sample
-from lineside.synthetic import GOOD_TURNS, KINDS_OF_PART, Drawn, SynthOptions, draw_strip, synthesize
+from lineside.synth.synthetic import GOOD_TURNS, KINDS_OF_PART, Drawn, SynthOptions, draw_strip, synthesize
 
 T = TypeVar("T")
 TextureOf = Callable[[int], NDArray[np.float32]]

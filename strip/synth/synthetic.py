@@ -29,15 +29,16 @@ import tifffile
 from numpy.typing import NDArray
 from PIL import Image
 
+from lineside.dataset import DATASET_FILE, DATASET_SCHEMA, GOOD
+from lineside.errors import ConfigError, OutputError
+from lineside.files import folder_being_written, write_json, writing
+from lineside.manifest import sha256_of_file, versions
+from lineside.progress import Progress, silent
+from lineside.spec import CHANNELS, FULL_SCALE, PRESETS, StripSpec
+
 from .acquisition import MARGIN_PX, MAX_SHIFT_PX, acquire
-from .dataset import DATASET_FILE, DATASET_SCHEMA, GOOD
 from .defects import MASK_LEVEL, REF1, REF2, TARGET, add_kernel, box, distractor_channels, find_free_place
-from .errors import ConfigError, OutputError
-from .files import folder_being_written, write_json, writing
-from .manifest import sha256_of_file, versions
-from .progress import Progress, silent
 from .shapes import KINDS, MIN_ROOM_PX, Defect, spot
-from .spec import CHANNELS, FULL_SCALE, PRESETS, StripSpec
 from .texture import crop, generated_texture, texture_of_file
 
 SHIFT_PX = 0.25

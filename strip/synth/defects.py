@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import ConfigError
-from .spec import FULL_SCALE
+from lineside.errors import ConfigError
+from lineside.spec import FULL_SCALE
 
 AMPLITUDES = (-80.0, -60.0, 60.0, 80.0)
 """Grey levels at the centre of a defect."""

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from lineside.defects import AMPLITUDES, KERNELS
-from lineside.shapes import KINDS, MIN_ROOM_PX, Defect
+from lineside.synth.defects import AMPLITUDES, KERNELS
+from lineside.synth.shapes import KINDS, MIN_ROOM_PX, Defect
 
 ROOM_PX = 80
 

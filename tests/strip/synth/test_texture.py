@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from lineside import ConfigError
-from lineside.texture import HIGH, LOW, crop, generated_texture, texture_of_file
+from lineside.synth.texture import HIGH, LOW, crop, generated_texture, texture_of_file
 
 DULL = np.random.default_rng(0).integers(90, 140, (80, 100), np.uint8)
 STARK = np.random.default_rng(0).integers(0, 256, (80, 100), np.uint8)

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 from scipy import ndimage
 
-from .errors import ConfigError
-from .pixels import DAMAGED, reason
-from .spec import FULL_SCALE
+from lineside.errors import ConfigError
+from lineside.pixels import DAMAGED, reason
+from lineside.spec import FULL_SCALE
 
 LOW, HIGH = 30.0, 225.0
 """Darkest and brightest grey level, but for the outermost percent at each end. 30 levels of room are half of the weaker

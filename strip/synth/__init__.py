@@ -1,0 +1,1 @@
+"""Synthetic strips: textures, defects and decoys, and what a line does to its references."""
