@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from lineside.bootstrap import Interval
 from lineside.errors import ConfigError
+from lineside.judge.bootstrap import Interval
 
 from .axes import Case
 from .environment import environment, machine_of

@@ -22,9 +22,9 @@ from typing import Any
 import numpy as np
 
 from lineside._optional import require
-from lineside.bootstrap import Interval
 from lineside.engine.tensorrt_backend import SUFFIXES
 from lineside.errors import ConfigError
+from lineside.judge.bootstrap import Interval
 from lineside.manifest import sha256_of_file
 from lineside.progress import Progress, silent
 

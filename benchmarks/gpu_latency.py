@@ -21,7 +21,7 @@ from lineside.engine.inspector import Inspector
 from lineside.engine.runner import RunOptions
 from lineside.engine.tensorrt_backend import TensorRtBackend
 from lineside.errors import ModelError
-from lineside.threshold import DEFAULT_THRESHOLD
+from lineside.judge.threshold import DEFAULT_THRESHOLD
 
 from .gpu_limits import floor_ms
 from .gpu_stages import COMPUTE, OnGpu, open_on_gpu

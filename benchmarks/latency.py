@@ -25,8 +25,8 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from lineside.bootstrap import Interval
 from lineside.errors import ConfigError
+from lineside.judge.bootstrap import Interval
 
 from .stats import Percentiles, median_ratio
 

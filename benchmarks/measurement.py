@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from lineside.bootstrap import Interval
+from lineside.judge.bootstrap import Interval
 
 from .axes import Case
 from .cold_start import ColdStart

@@ -31,11 +31,11 @@ from lineside.calibration.quantize import QuantizeOptions, Target
 from lineside.calibration.ranges import DEFAULT_METHOD, CalibrateOptions, calibrate
 from lineside.calibration.sampler import DEFAULT_PATCHES, SampleOptions
 from lineside.calibration.table import RangesTable
-from lineside.compare import compare
 from lineside.dataset import Dataset, Sample
 from lineside.engine.inspector import Inspector
 from lineside.files import make_output_folder, refuse_existing, write_json
-from lineside.gate import GateDecision, decide
+from lineside.judge.compare import compare
+from lineside.judge.gate import GateDecision, decide
 
 from .axes import Case
 from .cold_start import ColdStart, cold_start

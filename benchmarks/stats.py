@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
-from lineside.bootstrap import CONFIDENCE, RESAMPLES, Draws, Interval, bootstrap
 from lineside.errors import ConfigError
+from lineside.judge.bootstrap import CONFIDENCE, RESAMPLES, Draws, Interval, bootstrap
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,12 +19,12 @@ import typer
 from numpy.typing import NDArray
 from rich.table import Table
 
-from lineside.bootstrap import Interval
 from lineside.engine.contract import CONTRACTS
 from lineside.engine.inspector import Inspector
 from lineside.engine.onnxruntime_backend import OnnxRuntimeBackend
 from lineside.files import refuse_existing, write_json
-from lineside.threshold import DEFAULT_THRESHOLD
+from lineside.judge.bootstrap import Interval
+from lineside.judge.threshold import DEFAULT_THRESHOLD
 
 from .console import console
 from .environment import environment

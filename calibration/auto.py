@@ -17,12 +17,12 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from lineside.compare import outcomes
 from lineside.dataset import Dataset, Sample
 from lineside.engine.inspector import Inspector
 from lineside.files import refuse_existing, write_json
-from lineside.gate import GateDecision, decide
-from lineside.outcome import StripOutcome
+from lineside.judge.compare import outcomes
+from lineside.judge.gate import GateDecision, decide
+from lineside.judge.outcome import StripOutcome
 from lineside.progress import Progress, silent
 
 from .cost import multiply_adds

@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from lineside.gate import GateDecision
+    from lineside.judge.gate import GateDecision
 
 LISTED = 20
 """Strips of one list that are shown; the JSON has all."""

@@ -11,7 +11,7 @@ from lineside._optional import require
 from lineside.errors import ConfigError, ModelError
 
 if TYPE_CHECKING:
-    from lineside.evaluation import HeatmapModel
+    from lineside.judge.evaluation import HeatmapModel
 
 CHECKPOINT, ONNX = ".pt", ".onnx"
 ENGINES = (".engine", ".plan")

@@ -18,7 +18,7 @@ from ._console import ForceOption, JsonOption, ProviderOption, bar, check_json, 
 from ._models import open_model
 
 if TYPE_CHECKING:
-    from lineside.evaluation import Evaluation
+    from lineside.judge.evaluation import Evaluation
 
 
 def evaluate(
@@ -37,7 +37,7 @@ def evaluate(
     Example: lineside evaluate strip.onnx DATASET --threshold 0.4
     """
     from lineside.contact_sheet import save_contact_sheet
-    from lineside.evaluation import evaluate as evaluate_model
+    from lineside.judge.evaluation import evaluate as evaluate_model
     from lineside.plots import save_curves, save_scores
 
     check_json(json, force=force)

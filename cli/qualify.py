@@ -11,7 +11,7 @@ from rich.text import Text
 
 from lineside.dataset import Dataset
 from lineside.files import write_json, write_text
-from lineside.gate import MARGIN
+from lineside.judge.gate import MARGIN
 
 from ._console import ANSWER_IS_NO, ForceOption, JsonOption, bar, check_json, emit, facts
 from ._gate import criteria_table, flips_table

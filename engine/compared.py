@@ -20,12 +20,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lineside.compare import HeatDifference
 from lineside.dataset import Sample, read_sample
 from lineside.errors import ModelError, OutputError
-from lineside.evaluation import HeatmapModel, StripRow
 from lineside.files import make_output_folder, writing
-from lineside.outcome import LEVELS, StripOutcome, outcome_of
+from lineside.judge.compare import HeatDifference
+from lineside.judge.evaluation import HeatmapModel, StripRow
+from lineside.judge.outcome import LEVELS, StripOutcome, outcome_of
 from lineside.progress import Progress, silent
 
 from .inspector import Inspector

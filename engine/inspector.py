@@ -24,10 +24,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lineside.errors import ConfigError, LinesideError, ModelError, StripError
+from lineside.judge.threshold import DEFAULT_THRESHOLD
 from lineside.manifest import ModelManifest, checked_threshold
 from lineside.reader import check_form, check_range
 from lineside.spec import CHANNELS, FULL_SCALE, StripSpec
-from lineside.threshold import DEFAULT_THRESHOLD
 
 from .device.protocol import CudaBackend
 from .fallback import CANNOT_RUN, Fallback, fall_back

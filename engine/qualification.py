@@ -19,8 +19,8 @@ import numpy as np
 
 from lineside.dataset import GOOD, Dataset, Sample
 from lineside.errors import DatasetError, ModelError
-from lineside.evaluation import HeatmapModel
-from lineside.gate import MARGIN, GateDecision, decide
+from lineside.judge.evaluation import HeatmapModel
+from lineside.judge.gate import MARGIN, GateDecision, decide
 from lineside.manifest import checked_threshold, sha256_of_file, versions
 from lineside.progress import Progress, silent
 from lineside.reader import read_strip

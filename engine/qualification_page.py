@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from lineside.colormap import rgb_from_heat
-from lineside.compare import HeatDifference
 from lineside.dataset import read_sample
-from lineside.gate import Criterion, ScorePair
+from lineside.judge.compare import HeatDifference
+from lineside.judge.gate import Criterion, ScorePair
+from lineside.judge.pixel_metrics import label_regions
 from lineside.page import FAILED, facts_of, page, picture_of, table_of
-from lineside.pixel_metrics import label_regions
 
 from .compared import Compared
 from .qualification import Qualification, Subject

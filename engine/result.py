@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from lineside.pixel_metrics import label_regions
-from lineside.threshold import verdict_level
+from lineside.judge.pixel_metrics import label_regions
+from lineside.judge.threshold import verdict_level
 
 
 class Verdict(str, Enum):

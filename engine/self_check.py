@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lineside.errors import ModelError, StripError
-from lineside.evaluation import HeatmapModel
+from lineside.judge.evaluation import HeatmapModel
 from lineside.spec import CHANNELS, FULL_SCALE
 
 from .probes import Probes

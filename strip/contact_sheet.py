@@ -22,11 +22,11 @@ from scipy import ndimage
 
 from .colormap import rgb_from_heat
 from .dataset import read_sample
-from .evaluation import Evaluation, WorstStrip
 from .files import file_being_written
-from .pixel_metrics import label_regions
+from .judge.evaluation import Evaluation, WorstStrip
+from .judge.pixel_metrics import label_regions
+from .judge.threshold import verdict_level
 from .spec import CHANNELS, StripSpec
-from .threshold import verdict_level
 
 Colour = tuple[int, int, int]
 

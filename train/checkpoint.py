@@ -21,9 +21,9 @@ from torch import Tensor
 
 from lineside.errors import CheckpointError, ConfigError, TrainingError
 from lineside.files import write_bytes
+from lineside.judge.threshold import DEFAULT_THRESHOLD
 from lineside.manifest import UNTUNED, checked_threshold, versions
 from lineside.spec import CHANNELS, StripSpec
-from lineside.threshold import DEFAULT_THRESHOLD
 
 from .config import TrainOptions
 from .unet import UNet, weights_sha256

@@ -16,10 +16,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from lineside.judge.threshold import DEFAULT_THRESHOLD
 from lineside.manifest import UNTUNED
 from lineside.reader import check_strip
 from lineside.spec import CHANNELS, FULL_SCALE, StripSpec
-from lineside.threshold import DEFAULT_THRESHOLD
 from lineside.tiles import cut, stitch
 
 from .checkpoint import load_checkpoint

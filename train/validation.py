@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import torch
 
 from lineside.dataset import Dataset
-from lineside.evaluation import evaluate
+from lineside.judge.evaluation import evaluate
+from lineside.judge.threshold import choose_threshold
 from lineside.progress import Progress
-from lineside.threshold import choose_threshold
 
 from .checkpoint_model import CheckpointModel
 from .unet import UNet

@@ -17,11 +17,11 @@ from lineside.calibration.quantize import QuantizeOptions
 from lineside.calibration.ranges import CalibrateOptions, calibrate
 from lineside.calibration.sampler import SampleOptions
 from lineside.calibration.table import RangesTable
-from lineside.compare import compare
 from lineside.dataset import Dataset, Sample
 from lineside.engine.inspector import Inspector
 from lineside.errors import OutputError
-from lineside.gate import decide
+from lineside.judge.compare import compare
+from lineside.judge.gate import decide
 from lineside.spec import StripSpec
 
 SPEC = StripSpec.of_size(100, 70, tile_px=64)

@@ -15,7 +15,7 @@ from lineside.colormap import rgb_from_heat
 from lineside.contact_sheet import ALARM, TRUTH, WRONG, contact_sheet, save_contact_sheet
 from lineside.dataset import Sample
 from lineside.errors import OutputError
-from lineside.evaluation import Evaluation, evaluate
+from lineside.judge.evaluation import Evaluation, evaluate
 from lineside.spec import PRESETS, StripSpec
 
 

@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 
 from lineside.dataset import Sample
-from lineside.evaluation import Evaluation, KindMetrics, StripRow
-from lineside.metrics import Curve
-from lineside.pixel_metrics import PixelMetrics
+from lineside.judge.evaluation import Evaluation, KindMetrics, StripRow
+from lineside.judge.metrics import Curve
+from lineside.judge.pixel_metrics import PixelMetrics
 from lineside.plots import save_curves, save_scores
 
 pytest.importorskip("matplotlib", reason="matplotlib draws the plots")

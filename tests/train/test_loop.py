@@ -22,8 +22,8 @@ from PIL import Image
 
 from lineside.dataset import Dataset
 from lineside.errors import CheckpointError, ConfigError, DatasetError, DeviceError, OutputError, StripError, TrainingError
-from lineside.evaluation import evaluate
-from lineside.threshold import choose_threshold
+from lineside.judge.evaluation import evaluate
+from lineside.judge.threshold import choose_threshold
 from lineside.train import schedule, stepper
 from lineside.train.checkpoint import Checkpoint, load_checkpoint
 from lineside.train.checkpoint_model import CheckpointModel

@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from lineside.errors import ModelError
-from lineside.pixel_metrics import PixelMetrics, label_regions
+from lineside.judge.pixel_metrics import PixelMetrics, label_regions
 
 Heatmaps = NDArray[np.float32]
 Masks = NDArray[np.bool_]

@@ -17,10 +17,11 @@ from typing import Any
 
 import numpy as np
 
+from lineside.dataset import GOOD
+from lineside.errors import ConfigError
+from lineside.manifest import checked_threshold
+
 from .bootstrap import CONFIDENCE, Interval, Statistic, bootstrap, exact_share
-from .dataset import GOOD
-from .errors import ConfigError
-from .manifest import checked_threshold
 from .outcome import StripOutcome, found_of, image_auroc, pixel_ap, recall
 from .threshold import between
 

@@ -15,7 +15,7 @@ from PIL import Image
 
 from lineside.dataset import Dataset, Sample
 from lineside.errors import ConfigError, DatasetError, ModelError, StripError
-from lineside.evaluation import Evaluation, evaluate
+from lineside.judge.evaluation import Evaluation, evaluate
 from lineside.spec import StripSpec
 
 T = TypeVar("T")

@@ -16,12 +16,13 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from .dataset import GOOD, Sample, read_sample
-from .manifest import checked_threshold
+from lineside.dataset import GOOD, Sample, read_sample
+from lineside.manifest import checked_threshold
+from lineside.progress import Progress, silent
+from lineside.spec import StripSpec
+
 from .metrics import PRO_LIMIT, Curve, Verdicts
 from .pixel_metrics import PixelMetrics, check_heatmap, label_regions
-from .progress import Progress, silent
-from .spec import StripSpec
 from .threshold import verdict_level
 
 SCHEMA = 1

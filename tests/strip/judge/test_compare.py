@@ -12,10 +12,10 @@ import tifffile
 from numpy.typing import NDArray
 from PIL import Image
 
-from lineside.compare import HeatDifference, compare, outcomes
 from lineside.dataset import Dataset
 from lineside.errors import ConfigError, ModelError
-from lineside.gate import decide
+from lineside.judge.compare import HeatDifference, compare, outcomes
+from lineside.judge.gate import decide
 from lineside.spec import StripSpec
 
 SPEC = StripSpec.of_size(48, 32)

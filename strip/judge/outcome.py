@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lineside.dataset import Sample
+
 from .bootstrap import Draws, Statistic, times_drawn
-from .dataset import Sample
 from .evaluation import StripRow, strip_row
 from .pixel_metrics import BINS, check_heatmap, heat_bins
 

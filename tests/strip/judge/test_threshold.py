@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from lineside.judge.threshold import choose_threshold, verdict_level
 from lineside.manifest import UNTUNED, checked_threshold
-from lineside.threshold import choose_threshold, verdict_level
 
 
 def best_f1(scores: list[float], defective: list[bool]) -> float:

@@ -15,7 +15,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .manifest import UNTUNED
+from lineside.manifest import UNTUNED
+
 from .metrics import Curve
 
 DEFAULT_THRESHOLD = 0.5

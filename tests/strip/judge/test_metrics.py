@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lineside.metrics import Curve, Verdicts
+from lineside.judge.metrics import Curve, Verdicts
 
 
 def labelled_scores(seed: int, *, decimals: int | None = None) -> tuple[list[float], list[bool]]:

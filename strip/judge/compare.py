@@ -13,12 +13,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .dataset import Sample, read_sample
-from .errors import ModelError
+from lineside.dataset import Sample, read_sample
+from lineside.errors import ModelError
+from lineside.manifest import checked_threshold
+from lineside.progress import Progress, silent
+
 from .evaluation import HeatmapModel
-from .manifest import checked_threshold
 from .outcome import StripOutcome, outcome_of
-from .progress import Progress, silent
 
 
 @dataclass(frozen=True, kw_only=True)

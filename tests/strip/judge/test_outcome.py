@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from lineside.dataset import Sample
 from lineside.errors import ModelError
-from lineside.outcome import LEVELS, StripOutcome, heat_levels, image_auroc, outcome_of, pixel_ap, recall
+from lineside.judge.outcome import LEVELS, StripOutcome, heat_levels, image_auroc, outcome_of, pixel_ap, recall
 
 SIZE = (60, 40)
 

@@ -13,8 +13,8 @@ import pytest
 
 from lineside.dataset import Sample
 from lineside.errors import ConfigError
-from lineside.gate import GateDecision, decide
-from lineside.outcome import StripOutcome, outcome_of
+from lineside.judge.gate import GateDecision, decide
+from lineside.judge.outcome import StripOutcome, outcome_of
 
 SIZE = (32, 32)
 THRESHOLD = 0.5

@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from .errors import ModelError
+from lineside.errors import ModelError
+
 from .metrics import Curve
 
 _DROPPED_BITS = 10

@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy import stats as scipy_stats
 
-from lineside.bootstrap import Draws, Statistic, bootstrap, exact_share, times_drawn
+from lineside.judge.bootstrap import Draws, Statistic, bootstrap, exact_share, times_drawn
 
 
 def mean_of(values: NDArray[np.float64]) -> Statistic:

@@ -1,0 +1,1 @@
+"""How good an answer is: metrics, verdicts, thresholds, and whether one model may replace another."""
