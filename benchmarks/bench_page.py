@@ -12,14 +12,30 @@ from typing import Any
 
 import numpy as np
 
-from lineside.page import facts_of, page, table_of
+from lineside.pictures.page import facts_of, page, table_of
+from lineside.pictures.svg import (
+    AXIS_PX,
+    COLOURS,
+    INK,
+    LABEL_PX,
+    LANE_PX,
+    MARGIN_PX,
+    Axis,
+    intervals,
+    line,
+    lines,
+    path,
+    scale,
+    stacked_bars,
+    svg,
+    text,
+)
 
 from .baseline import Against
 from .environment import machine_of
 from .measurement import FLAT_OUT, BenchRow, Measurement
 from .report import CELLS, CHANGE_CELLS, cells_of, change_cells_of, gpu_memory_cells, number, remarks_of, stage_cells, stage_name
 from .roofline_plot import roofline_parts
-from .svg import AXIS_PX, COLOURS, INK, LABEL_PX, LANE_PX, MARGIN_PX, Axis, intervals, line, lines, path, scale, stacked_bars, svg, text
 
 BINS = 96
 """Of a distribution, over the whole axis."""

@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from html import escape
 
-from lineside.page import table_of
+from lineside.pictures.page import table_of
+from lineside.pictures.svg import AXIS_PX, FAINT, INK, LABEL_PX, WIDTH, Axis, colour_of, legend, line, path, scale, svg, text
 
 from .measurement import BenchRow, Measurement
 from .peak import Peak
 from .report import peaks_in_words, roofline_cells
 from .roofline import Placed
-from .svg import AXIS_PX, FAINT, INK, LABEL_PX, WIDTH, Axis, colour_of, legend, line, path, scale, svg, text
 from .work import Kind
 
 HEIGHT_PX = 260.0

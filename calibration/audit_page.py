@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from html import escape
 from pathlib import Path
 
-from lineside.page import facts_of, page, table_of
+from lineside.pictures.page import facts_of, page, table_of
 
 from .fitness import MOST_LOST, MOST_MOVED, Audit, TensorFit
 from .table import METHODS, Method, TensorRange

@@ -11,7 +11,7 @@ from typing import Any
 
 from lineside._optional import require
 from lineside.files import file_being_written
-from lineside.plots import DEFECT_COLOUR, DPI, GOOD_COLOUR, THRESHOLD_COLOUR
+from lineside.pictures.plots import DEFECT_COLOUR, DPI, GOOD_COLOUR, THRESHOLD_COLOUR
 
 from .sensitivity import Damage, Sensitivity
 

@@ -36,9 +36,9 @@ def evaluate(
 
     Example: lineside evaluate strip.onnx DATASET --threshold 0.4
     """
-    from lineside.contact_sheet import save_contact_sheet
     from lineside.judge.evaluation import evaluate as evaluate_model
-    from lineside.plots import save_curves, save_scores
+    from lineside.pictures.contact_sheet import save_contact_sheet
+    from lineside.pictures.plots import save_curves, save_scores
 
     check_json(json, force=force)
     if threshold is not None:

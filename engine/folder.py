@@ -20,7 +20,7 @@ import tifffile
 
 from lineside.errors import ModelError, StripError
 from lineside.files import file_being_written, json_text, make_output_folder, write_text, writing
-from lineside.panels import Finding, draw_panels
+from lineside.pictures.panels import Finding, draw_panels
 from lineside.progress import Progress, silent
 from lineside.reader import read_strip
 from lineside.spec import StripSpec

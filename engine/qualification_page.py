@@ -16,12 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from lineside.colormap import rgb_from_heat
 from lineside.dataset import read_sample
 from lineside.judge.compare import HeatDifference
 from lineside.judge.gate import Criterion, ScorePair
 from lineside.judge.pixel_metrics import label_regions
-from lineside.page import FAILED, facts_of, page, picture_of, table_of
+from lineside.pictures.colormap import rgb_from_heat
+from lineside.pictures.page import FAILED, facts_of, page, picture_of, table_of
 
 from .compared import Compared
 from .qualification import Qualification, Subject

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ._optional import require
-from .files import file_being_written
-from .judge.evaluation import Evaluation
-from .judge.metrics import PRO_LIMIT, Curve
+from lineside._optional import require
+from lineside.files import file_being_written
+from lineside.judge.evaluation import Evaluation
+from lineside.judge.metrics import PRO_LIMIT, Curve
 
 IMAGE_COLOUR, PIXEL_COLOUR, REGION_COLOUR = "#1f6fb4", "#d95f02", "#3a923a"
 GOOD_COLOUR, DEFECT_COLOUR, THRESHOLD_COLOUR = "#3a923a", "#c44e52", "#222222"

@@ -13,7 +13,7 @@ from lineside.dataset import Sample
 from lineside.judge.evaluation import Evaluation, KindMetrics, StripRow
 from lineside.judge.metrics import Curve
 from lineside.judge.pixel_metrics import PixelMetrics
-from lineside.plots import save_curves, save_scores
+from lineside.pictures.plots import save_curves, save_scores
 
 pytest.importorskip("matplotlib", reason="matplotlib draws the plots")
 

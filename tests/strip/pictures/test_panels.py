@@ -7,8 +7,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from lineside.contact_sheet import ALARM, BACKGROUND
-from lineside.panels import STRETCH, Box, Finding, draw_panels
+from lineside.pictures.contact_sheet import ALARM, BACKGROUND
+from lineside.pictures.panels import STRETCH, Box, Finding, draw_panels
 
 MARGIN = 20
 HEADER = 100  # header and caption above the first row of panels

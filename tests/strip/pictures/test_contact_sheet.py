@@ -11,11 +11,11 @@ import tifffile
 from numpy.typing import NDArray
 from PIL import Image
 
-from lineside.colormap import rgb_from_heat
-from lineside.contact_sheet import ALARM, TRUTH, WRONG, contact_sheet, save_contact_sheet
 from lineside.dataset import Sample
 from lineside.errors import OutputError
 from lineside.judge.evaluation import Evaluation, evaluate
+from lineside.pictures.colormap import rgb_from_heat
+from lineside.pictures.contact_sheet import ALARM, TRUTH, WRONG, contact_sheet, save_contact_sheet
 from lineside.spec import PRESETS, StripSpec
 
 

@@ -20,13 +20,14 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
+from lineside.dataset import read_sample
+from lineside.files import file_being_written
+from lineside.judge.evaluation import Evaluation, WorstStrip
+from lineside.judge.pixel_metrics import label_regions
+from lineside.judge.threshold import verdict_level
+from lineside.spec import CHANNELS, StripSpec
+
 from .colormap import rgb_from_heat
-from .dataset import read_sample
-from .files import file_being_written
-from .judge.evaluation import Evaluation, WorstStrip
-from .judge.pixel_metrics import label_regions
-from .judge.threshold import verdict_level
-from .spec import CHANNELS, StripSpec
 
 Colour = tuple[int, int, int]
 

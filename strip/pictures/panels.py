@@ -19,9 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from lineside.spec import CHANNELS, FULL_SCALE
+
 from .colormap import rgb_from_heat
 from .contact_sheet import ALARM, BACKGROUND, RIGHT, TEXT, WRONG
-from .spec import CHANNELS, FULL_SCALE
 
 Box = tuple[int, int, int, int]
 """Top, left, height and width in pixels of the strip."""

@@ -1,0 +1,1 @@
+"""What people look at: heatmap colours, panels, contact sheets, curves, SVG and pages."""
