@@ -114,8 +114,6 @@ def _write_models(
     file: Path, checkpoint: Checkpoint, folder: Path, data: Path, options: PrepareOptions, progress: Progress
 ) -> list[BundledModel]:
     """Every form of the network: the float32 ones from the checkpoint, the others from those."""
-    from lineside.calibration.cost import multiply_adds
-    from lineside.calibration.float_model import FloatModel
     from lineside.calibration.precision_file import write_half, write_quantized
     from lineside.calibration.quantize import QuantizeOptions
     from lineside.calibration.ranges import CalibrateOptions, calibrate
@@ -123,6 +121,8 @@ def _write_models(
     from lineside.dataset import Dataset
     from lineside.export.graph import ExportOptions
     from lineside.export.to_onnx import export_checkpoint
+    from lineside.graph.cost import multiply_adds
+    from lineside.graph.float_model import FloatModel
 
     ranges = folder / RANGES
     _write_dataset(checkpoint, data)

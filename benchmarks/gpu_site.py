@@ -14,7 +14,7 @@ from pathlib import Path
 
 from lineside.files import write_text
 
-PARTS = ("benchmarks", "calibration", "cli", "engine", "export", "train")
+PARTS = ("benchmarks", "calibration", "cli", "engine", "export", "graph", "train")
 ABSENT = ("scipy", "tifffile", "PIL")
 """What the core needs besides numpy, and a measurement does not."""
 TESTS = "tests"

@@ -24,15 +24,15 @@ from numpy.typing import NDArray
 from rich.table import Table
 
 from lineside._optional import require
-from lineside.calibration.float_model import FloatModel
-from lineside.calibration.layers import layers_of
 from lineside.calibration.qdq import Grid, Placement, with_qdq
 from lineside.calibration.qdq_onnxruntime import CONCAT, placement
-from lineside.calibration.splice import spliced
 from lineside.calibration.table import RangesTable
 from lineside.engine.contract import CONTRACTS
 from lineside.engine.cores import physical_cores
 from lineside.files import refuse_existing, write_json
+from lineside.graph.float_model import FloatModel
+from lineside.graph.layers import layers_of
+from lineside.graph.splice import spliced
 
 from .console import console
 from .environment import environment

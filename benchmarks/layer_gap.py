@@ -24,10 +24,10 @@ from numpy.typing import NDArray
 from rich.table import Table
 
 from lineside._optional import require
-from lineside.calibration.float_model import FloatModel
-from lineside.calibration.network import base_name
 from lineside.engine.cores import physical_cores
 from lineside.files import refuse_existing, write_json
+from lineside.graph.float_model import FloatModel
+from lineside.graph.network import base_name
 
 from .any_onnx import openvino_options
 from .console import console

@@ -17,13 +17,13 @@ from pathlib import Path
 import numpy as np
 
 from lineside._optional import require
-from lineside.calibration.float_model import FloatModel
-from lineside.calibration.network import FIRST, LOGITS, TILES
 from lineside.calibration.sampler import read_patches
-from lineside.calibration.splice import spliced
 from lineside.calibration.table import RangesTable
 from lineside.errors import ModelError
 from lineside.files import write_bytes
+from lineside.graph.float_model import FloatModel
+from lineside.graph.network import FIRST, LOGITS, TILES
+from lineside.graph.splice import spliced
 
 _METHODS = {"minmax": "max", "entropy": "entropy"}
 _PACKAGE = "modelopt"

@@ -25,7 +25,6 @@ from rich.progress import track
 from rich.table import Table
 
 from lineside._optional import require
-from lineside.calibration.float_model import FloatModel
 from lineside.calibration.precision_file import write_half, write_quantized
 from lineside.calibration.quantize import QuantizeOptions, Target
 from lineside.calibration.ranges import DEFAULT_METHOD, CalibrateOptions, calibrate
@@ -34,6 +33,7 @@ from lineside.calibration.table import RangesTable
 from lineside.dataset import Dataset, Sample
 from lineside.engine.inspector import Inspector
 from lineside.files import make_output_folder, refuse_existing, write_json
+from lineside.graph.float_model import FloatModel
 from lineside.judge.compare import compare
 from lineside.judge.gate import GateDecision, decide
 

@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 
 from lineside._optional import require
-from lineside.calibration.float_model import FloatModel
-from lineside.calibration.network import FIRST, LOGITS, TILES
 from lineside.calibration.sampler import read_patches
-from lineside.calibration.splice import raise_opset, spliced
 from lineside.calibration.table import RangesTable
 from lineside.files import write_bytes
+from lineside.graph.float_model import FloatModel
+from lineside.graph.network import FIRST, LOGITS, TILES
+from lineside.graph.splice import raise_opset, spliced
 
 _METHODS = {"minmax": "MinMax", "entropy": "Entropy", "percentile": "Percentile"}
 _OPSET = 13

@@ -18,7 +18,6 @@ from shutil import copyfile
 from typing import Any, get_args
 
 from lineside._optional import require
-from lineside.calibration.float_model import FloatModel
 from lineside.calibration.precision_file import write_quantized
 from lineside.calibration.quantize import QuantizeOptions
 from lineside.calibration.ranges import CalibrateOptions, calibrate
@@ -29,6 +28,7 @@ from lineside.engine.qualification import Qualification, Strips, Subject, qualif
 from lineside.engine.tuned import Tuned, this_machine
 from lineside.errors import CalibrationError
 from lineside.files import file_being_written
+from lineside.graph.float_model import FloatModel
 from lineside.judge.bootstrap import Interval
 from lineside.manifest import Tiling, sha256_of_file
 from lineside.progress import Progress, silent

@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 
 from lineside._optional import require
 from lineside.engine.cores import physical_cores
-
-from .network import TILES
+from lineside.graph.network import TILES
 
 if TYPE_CHECKING:
     import onnx

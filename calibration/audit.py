@@ -17,16 +17,16 @@ from numpy.typing import NDArray
 
 from lineside.dataset import Dataset, Sample
 from lineside.errors import CalibrationError, ConfigError, DatasetError
+from lineside.graph.float_model import FloatModel
+from lineside.graph.layers import layers_of
+from lineside.graph.network import LOGITS
 from lineside.manifest import sha256_of_file
 from lineside.progress import Progress, silent
 
 from .activations import Activations, Values
 from .clipping import ReachTally, ResponseTally, clipping
 from .fitness import Audit, ScoreEffect, TensorFit
-from .float_model import FloatModel
 from .labelled_tiles import read_labelled_tiles
-from .layers import layers_of
-from .network import LOGITS
 from .ranges import measure
 from .sampler import SampleOptions, read_patches, sample
 from .table import Patch, RangesTable

@@ -20,15 +20,15 @@ from typing import TYPE_CHECKING, Any, Literal
 from lineside.dataset import Dataset, Sample
 from lineside.engine.inspector import Inspector
 from lineside.files import refuse_existing, write_json
+from lineside.graph.cost import multiply_adds
+from lineside.graph.float_model import FloatModel
+from lineside.graph.half import half
+from lineside.graph.layer_precision import executed
 from lineside.judge.compare import outcomes
 from lineside.judge.gate import GateDecision, decide
 from lineside.judge.outcome import StripOutcome
 from lineside.progress import Progress, silent
 
-from .cost import multiply_adds
-from .executed import executed
-from .float_model import FloatModel
-from .half import half
 from .precision_file import PrecisionSummary, write_quantized
 from .quantize import QuantizeOptions, quantized
 from .sensitivity import Sensitivity, SensitivityOptions, measure_sensitivity

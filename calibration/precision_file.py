@@ -15,12 +15,12 @@ from lineside._optional import require
 from lineside.engine.onnxruntime_backend import reason_of, runtime_errors
 from lineside.errors import ModelError
 from lineside.files import refuse_existing, write_bytes
+from lineside.graph.float_model import FloatModel
+from lineside.graph.half import half
+from lineside.graph.layer_precision import Executed, executed
+from lineside.graph.precision_mark import is_foreign
 from lineside.manifest import ModelManifest
 
-from .executed import Executed, executed
-from .float_model import FloatModel
-from .half import half
-from .precision_mark import is_foreign
 from .quantize import QuantizeOptions, quantized
 from .table import RangesTable
 

@@ -17,9 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lineside._optional import require
-
-from .layers import Layer
-from .network import TILES
+from lineside.graph.layers import Layer
+from lineside.graph.network import TILES
 
 if TYPE_CHECKING:
     import onnx

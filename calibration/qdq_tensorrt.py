@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from .layers import Layer
+from lineside.graph.layers import Layer
+
 from .qdq import INT8_MAX, Grid, Placement, Rest, convolution_parameters, groups_of
 from .table import RangesTable
 

@@ -14,15 +14,15 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Literal, get_args
 
 from lineside.errors import ConfigError, ModelError
+from lineside.graph.float_model import FloatModel
+from lineside.graph.foreign import PER_CHANNEL_OPSET
+from lineside.graph.half import ASKED, behind_the_network, in_half, too_large
+from lineside.graph.layers import Layer, layers_of
+from lineside.graph.precision_mark import PrecisionMark
+from lineside.graph.splice import raise_opset
 
 from . import qdq_onnxruntime, qdq_tensorrt
-from .float_model import FloatModel
-from .foreign import PER_CHANNEL_OPSET
-from .half import ASKED, behind_the_network, in_half, too_large
-from .layers import Layer, layers_of
-from .precision_mark import PrecisionMark
 from .qdq import Rest, with_qdq
-from .splice import raise_opset
 from .table import RangesTable
 
 if TYPE_CHECKING:

@@ -21,12 +21,12 @@ from numpy.typing import NDArray
 
 from lineside.dataset import Dataset
 from lineside.errors import CalibrationError, ConfigError
+from lineside.graph.float_model import FloatModel
+from lineside.graph.network import Network
 from lineside.progress import Progress, silent
 
 from .activations import Activations
-from .float_model import FloatModel
 from .histogram import BINS, Histogram
-from .network import Network
 from .sampler import SampleOptions, read_patches, sample, sha256_of_images
 from .table import METHODS, Method, Patch, RangesTable, TensorRange, network_sha256
 

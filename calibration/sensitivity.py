@@ -20,17 +20,17 @@ from lineside._optional import require
 from lineside.dataset import Sample
 from lineside.engine.cores import physical_cores
 from lineside.errors import ConfigError
+from lineside.graph.cost import multiply_adds
+from lineside.graph.float_model import FloatModel
+from lineside.graph.layers import Layer, layers_of
+from lineside.graph.network import LOGITS, TILES
+from lineside.graph.splice import raise_opset
 from lineside.manifest import checked_threshold
 from lineside.progress import Progress, silent
 
-from .cost import multiply_adds
-from .float_model import FloatModel
 from .labelled_tiles import LabelledTiles, read_labelled_tiles
-from .layers import Layer, layers_of
-from .network import LOGITS, TILES
 from .qdq import with_qdq
 from .quantize import RULES, Target, refuse_old_opset
-from .splice import raise_opset
 from .table import RangesTable
 
 if TYPE_CHECKING:

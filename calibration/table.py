@@ -19,10 +19,9 @@ from typing import Any, Literal, get_args
 from lineside._optional import require
 from lineside.errors import CalibrationError, ConfigError
 from lineside.files import write_text
+from lineside.graph.network import Network, base_name
 from lineside.manifest import versions
 from lineside.spec import StripSpec
-
-from .network import Network, base_name
 
 Method = Literal["minmax", "entropy", "percentile"]
 """How a symmetric range is chosen from the values of a tensor; `ranges` says what each one does."""

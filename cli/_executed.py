@@ -10,7 +10,7 @@ from ._console import facts
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from lineside.calibration.executed import Executed
+    from lineside.graph.layer_precision import Executed
 
 TARGETS = {"": "any", "tensorrt": "TensorRT", "onnxruntime": "ONNX Runtime"}
 

@@ -17,8 +17,8 @@ from lineside.spec import StripSpec
 from ._console import ForceOption, JsonOption, bar, check_json, emit, facts
 
 if TYPE_CHECKING:
-    from lineside.calibration.float_model import FloatModel
     from lineside.calibration.table import RangesTable
+    from lineside.graph.float_model import FloatModel
 
 
 class MethodChoice(str, Enum):
@@ -63,10 +63,10 @@ def calibrate(
 
     Example: lineside calibrate other.onnx DATASET --size 976x176 --out other.ranges.json
     """
-    from lineside.calibration.float_model import FloatModel
     from lineside.calibration.ranges import CalibrateOptions
     from lineside.calibration.ranges import calibrate as calibrate_model
     from lineside.calibration.sampler import SampleOptions
+    from lineside.graph.float_model import FloatModel
 
     check_json(json, force=force)
     refuse_existing(out, force=force)

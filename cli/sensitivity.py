@@ -50,10 +50,10 @@ def sensitivity(
 
     Example: lineside sensitivity strip.onnx strip.ranges.json DATASET --out SENSITIVITY
     """
-    from lineside.calibration.float_model import FloatModel
     from lineside.calibration.sensitivity import SensitivityOptions, measure_sensitivity
     from lineside.calibration.sensitivity_chart import save_sensitivity
     from lineside.calibration.table import RangesTable
+    from lineside.graph.float_model import FloatModel
 
     check_json(json, force=force)
     options = SensitivityOptions(target=target.value, tiles=tiles, seed=seed, leave_one_out=leave_one_out)

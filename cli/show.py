@@ -20,7 +20,7 @@ from ._models import ENGINES
 from ._ranges import ranges_tables
 
 if TYPE_CHECKING:
-    from lineside.export.describe import OnnxDescription
+    from lineside.graph.describe import OnnxDescription
     from lineside.train.checkpoint import Checkpoint
 
 
@@ -58,7 +58,7 @@ def show(
         checkpoint = load_checkpoint(file)
         emit(checkpoint.to_json(), _checkpoint_table(file, checkpoint), json=json)
     elif file.suffix.lower() == ".onnx":
-        from lineside.export.describe import describe_onnx
+        from lineside.graph.describe import describe_onnx
 
         description = describe_onnx(file)
         emit(description.to_json(), *_onnx_tables(description), json=json)

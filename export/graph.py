@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from lineside._optional import require
-from lineside.calibration.half import half
 from lineside.engine.contract import CONTRACTS
 from lineside.errors import ConfigError
+from lineside.graph.half import half
 from lineside.manifest import Io, ModelManifest, Tiling
 from lineside.spec import StripSpec
 

@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from lineside.benchmarks import layer_gap
-from lineside.calibration.float_model import FloatModel
+from lineside.graph.float_model import FloatModel
 from lineside.manifest import ModelManifest
 from lineside.spec import StripSpec
 

@@ -12,7 +12,6 @@ import pytest
 
 import lineside.calibration.auto as auto
 from lineside.calibration.auto import AutoResult, choose_layers, fewest, quantize_automatically, report_path
-from lineside.calibration.float_model import FloatModel
 from lineside.calibration.quantize import QuantizeOptions
 from lineside.calibration.ranges import CalibrateOptions, calibrate
 from lineside.calibration.sampler import SampleOptions
@@ -20,6 +19,7 @@ from lineside.calibration.table import RangesTable
 from lineside.dataset import Dataset, Sample
 from lineside.engine.inspector import Inspector
 from lineside.errors import OutputError
+from lineside.graph.float_model import FloatModel
 from lineside.judge.compare import compare
 from lineside.judge.gate import decide
 from lineside.spec import StripSpec

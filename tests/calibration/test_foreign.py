@@ -10,9 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lineside.calibration.executed import executed
-from lineside.calibration.float_model import FloatModel
-from lineside.calibration.half import half
 from lineside.calibration.quantize import QuantizeOptions, quantized
 from lineside.calibration.ranges import CalibrateOptions, calibrate
 from lineside.calibration.sampler import SampleOptions
@@ -20,6 +17,9 @@ from lineside.calibration.table import RangesTable
 from lineside.cli.main import main
 from lineside.dataset import Dataset
 from lineside.errors import ModelError
+from lineside.graph.float_model import FloatModel
+from lineside.graph.half import half
+from lineside.graph.layer_precision import executed
 from lineside.manifest import ModelManifest
 from lineside.spec import StripSpec
 

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lineside.calibration.float_model import FloatModel
-from lineside.calibration.half import half
 from lineside.calibration.quantize import QuantizeOptions, Target, quantized
 from lineside.calibration.table import RangesTable
 from lineside.engine.inspector import Inspector
 from lineside.engine.probes import Probes
 from lineside.engine.self_check import self_checks
+from lineside.graph.float_model import FloatModel
+from lineside.graph.half import half
 from lineside.spec import StripSpec
 
 onnx = pytest.importorskip("onnx", reason="models are ONNX files")

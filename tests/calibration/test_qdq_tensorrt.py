@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lineside.calibration.float_model import FloatModel
 from lineside.calibration.quantize import QuantizeOptions, quantized
 from lineside.calibration.table import RangesTable
+from lineside.graph.float_model import FloatModel
 
 onnx = pytest.importorskip("onnx", reason="INT8 files are ONNX")
 pytest.importorskip("onnxruntime", reason="it measures the ranges")

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lineside.calibration.float_model import FloatModel
 from lineside.calibration.quantize import QuantizeOptions, quantized
 from lineside.calibration.table import RangesTable
 from lineside.engine.inspector import Inspector
 from lineside.errors import CalibrationError, ConfigError, ModelError
+from lineside.graph.float_model import FloatModel
 from lineside.manifest import ModelManifest
 from lineside.spec import StripSpec
 

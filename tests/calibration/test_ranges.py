@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lineside.calibration.float_model import FloatModel
 from lineside.calibration.histogram import BINS, Histogram
 from lineside.calibration.ranges import (
     DEAD_AMAX,
@@ -24,6 +23,7 @@ from lineside.calibration.sampler import SampleOptions, read_patches
 from lineside.calibration.table import METHODS, RangesTable
 from lineside.dataset import Dataset
 from lineside.errors import CalibrationError, ConfigError, DatasetError
+from lineside.graph.float_model import FloatModel
 from lineside.spec import StripSpec
 
 SMALL = StripSpec.of_size(100, 70, tile_px=64)

@@ -13,7 +13,6 @@ import onnx
 import onnxruntime
 import pytest
 
-from lineside.calibration.float_model import FloatModel
 from lineside.calibration.quantize import QuantizeOptions, quantized
 from lineside.calibration.ranges import CalibrateOptions, calibrate
 from lineside.calibration.sampler import SampleOptions
@@ -21,6 +20,7 @@ from lineside.calibration.sensitivity import Damage, Sensitivity, SensitivityOpt
 from lineside.calibration.table import RangesTable
 from lineside.dataset import Dataset, Sample
 from lineside.errors import CalibrationError, ConfigError, ModelError
+from lineside.graph.float_model import FloatModel
 from lineside.reader import read_strip
 from lineside.spec import StripSpec
 

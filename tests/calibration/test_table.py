@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lineside.calibration.float_model import FloatModel
 from lineside.calibration.table import HistogramSummary, Patch, RangesTable, TensorRange, network_sha256
 from lineside.errors import CalibrationError, ConfigError
+from lineside.graph.float_model import FloatModel
 from lineside.spec import PRESETS
 
 

@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from lineside._optional import require
-from lineside.calibration.executed import Executed, executed
-from lineside.calibration.precision_mark import PrecisionMark
 from lineside.errors import ModelError
 from lineside.manifest import ModelManifest, sha256_of_file
+
+from .layer_precision import Executed, executed
+from .precision_mark import PrecisionMark
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,12 +20,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lineside._optional import require
+from lineside.calibration.table import RangesTable
 
 from .float_model import FloatModel
 from .layers import Layer, before_convolutions, layers_of
 from .network import TILES, Network
 from .precision_mark import PrecisionMark
-from .table import RangesTable
 
 if TYPE_CHECKING:
     import onnx

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lineside.calibration.executed import Executed, executed
-from lineside.calibration.float_model import FloatModel
-from lineside.calibration.half import half
 from lineside.calibration.quantize import QuantizeOptions, quantized
 from lineside.calibration.table import RangesTable
 from lineside.errors import ModelError
+from lineside.graph.float_model import FloatModel
+from lineside.graph.half import half
+from lineside.graph.layer_precision import Executed, executed
 
 onnx = pytest.importorskip("onnx", reason="the doctor reads ONNX files")
 onnxruntime = pytest.importorskip("onnxruntime", reason="the second opinion")

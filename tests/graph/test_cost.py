@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from lineside.calibration.cost import multiply_adds
-from lineside.calibration.float_model import FloatModel
+from lineside.graph.cost import multiply_adds
+from lineside.graph.float_model import FloatModel
 
 
 @pytest.mark.parametrize(("tiling", "size"), [("batched", (64, 64)), ("unrolled", (64, 64)), ("full", (128, 96))])
