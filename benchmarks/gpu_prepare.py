@@ -116,8 +116,8 @@ def _write_models(
     """Every form of the network: the float32 ones from the checkpoint, the others from those."""
     from lineside.calibration.precision_file import write_half, write_quantized
     from lineside.calibration.quantize import QuantizeOptions
-    from lineside.calibration.ranges import CalibrateOptions, calibrate
-    from lineside.calibration.sampler import SampleOptions
+    from lineside.calibration.ranges.ranges import CalibrateOptions, calibrate
+    from lineside.calibration.ranges.sampler import SampleOptions
     from lineside.dataset import Dataset
     from lineside.export.graph import ExportOptions
     from lineside.export.to_onnx import export_checkpoint

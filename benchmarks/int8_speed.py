@@ -26,7 +26,7 @@ from rich.table import Table
 from lineside._optional import require
 from lineside.calibration.qdq import Grid, Placement, with_qdq
 from lineside.calibration.qdq_onnxruntime import CONCAT, placement
-from lineside.calibration.table import RangesTable
+from lineside.calibration.ranges.table import RangesTable
 from lineside.engine.contract import CONTRACTS
 from lineside.engine.cores import physical_cores
 from lineside.files import refuse_existing, write_json

@@ -27,9 +27,9 @@ from rich.table import Table
 from lineside._optional import require
 from lineside.calibration.precision_file import write_half, write_quantized
 from lineside.calibration.quantize import QuantizeOptions, Target
-from lineside.calibration.ranges import DEFAULT_METHOD, CalibrateOptions, calibrate
-from lineside.calibration.sampler import DEFAULT_PATCHES, SampleOptions
-from lineside.calibration.table import RangesTable
+from lineside.calibration.ranges.ranges import DEFAULT_METHOD, CalibrateOptions, calibrate
+from lineside.calibration.ranges.sampler import DEFAULT_PATCHES, SampleOptions
+from lineside.calibration.ranges.table import RangesTable
 from lineside.dataset import Dataset, Sample
 from lineside.engine.inspector import Inspector
 from lineside.files import make_output_folder, refuse_existing, write_json

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from lineside._optional import require
-from lineside.calibration.sampler import read_patches
-from lineside.calibration.table import RangesTable
+from lineside.calibration.ranges.sampler import read_patches
+from lineside.calibration.ranges.table import RangesTable
 from lineside.files import write_bytes
 from lineside.graph.float_model import FloatModel
 from lineside.graph.network import FIRST, LOGITS, TILES

@@ -20,7 +20,7 @@ from typing import Any, get_args
 from lineside._optional import require
 from lineside.calibration.precision_file import write_quantized
 from lineside.calibration.quantize import QuantizeOptions
-from lineside.calibration.ranges import CalibrateOptions, calibrate
+from lineside.calibration.ranges.ranges import CalibrateOptions, calibrate
 from lineside.dataset import Dataset
 from lineside.engine.cores import physical_cores
 from lineside.engine.inspector import Inspector

@@ -23,13 +23,13 @@ from lineside.graph.network import LOGITS
 from lineside.manifest import sha256_of_file
 from lineside.progress import Progress, silent
 
-from .activations import Activations, Values
 from .clipping import ReachTally, ResponseTally, clipping
 from .fitness import Audit, ScoreEffect, TensorFit
 from .labelled_tiles import read_labelled_tiles
-from .ranges import measure
-from .sampler import SampleOptions, read_patches, sample
-from .table import Patch, RangesTable
+from .ranges.activations import Activations, Values
+from .ranges.ranges import measure
+from .ranges.sampler import SampleOptions, read_patches, sample
+from .ranges.table import Patch, RangesTable
 
 DEFAULT_TILES = 64
 LEAST_TILES = 3

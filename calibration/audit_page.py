@@ -15,7 +15,7 @@ from pathlib import Path
 from lineside.pictures.page import facts_of, page, table_of
 
 from .fitness import MOST_LOST, MOST_MOVED, Audit, TensorFit
-from .table import METHODS, Method, TensorRange
+from .ranges.table import METHODS, Method, TensorRange
 
 GOOD, INJECTED, LABELLED, SEED, RANGE = "#3a923a", "#d95f02", "#7b3fa0", "#1f6fb4", "#222222"
 HISTOGRAMS = 6

@@ -31,8 +31,8 @@ from lineside.progress import Progress, silent
 
 from .precision_file import PrecisionSummary, write_quantized
 from .quantize import QuantizeOptions, quantized
+from .ranges.table import RangesTable
 from .sensitivity import Sensitivity, SensitivityOptions, measure_sensitivity
-from .table import RangesTable
 
 if TYPE_CHECKING:
     import onnx

@@ -11,8 +11,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from .clipping import Reach
-from .ranges import DEFAULT_METHOD
-from .table import RangesTable
+from .ranges.ranges import DEFAULT_METHOD
+from .ranges.table import RangesTable
 
 SCHEMA = 1
 LEAST_DEFECTIVE = 0.25

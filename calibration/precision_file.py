@@ -22,7 +22,7 @@ from lineside.graph.precision_mark import is_foreign
 from lineside.manifest import ModelManifest
 
 from .quantize import QuantizeOptions, quantized
-from .table import RangesTable
+from .ranges.table import RangesTable
 
 if TYPE_CHECKING:
     import onnx

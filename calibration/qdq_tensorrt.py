@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from lineside.graph.layers import Layer
 
 from .qdq import INT8_MAX, Grid, Placement, Rest, convolution_parameters, groups_of
-from .table import RangesTable
+from .ranges.table import RangesTable
 
 if TYPE_CHECKING:
     import onnx

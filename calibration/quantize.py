@@ -23,7 +23,7 @@ from lineside.graph.splice import raise_opset
 
 from . import qdq_onnxruntime, qdq_tensorrt
 from .qdq import Rest, with_qdq
-from .table import RangesTable
+from .ranges.table import RangesTable
 
 if TYPE_CHECKING:
     import onnx

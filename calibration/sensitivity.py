@@ -31,7 +31,7 @@ from lineside.progress import Progress, silent
 from .labelled_tiles import LabelledTiles, read_labelled_tiles
 from .qdq import with_qdq
 from .quantize import RULES, Target, refuse_old_opset
-from .table import RangesTable
+from .ranges.table import RangesTable
 
 if TYPE_CHECKING:
     import onnx

@@ -11,7 +11,7 @@ from rich.text import Text
 from ._console import facts
 
 if TYPE_CHECKING:
-    from lineside.calibration.table import RangesTable
+    from lineside.calibration.ranges.table import RangesTable
 
 _SHADES = " ▁▂▃▄▅▆▇█"
 _COLUMNS = 12

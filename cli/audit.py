@@ -42,7 +42,7 @@ def audit(
     from lineside.calibration.audit import AuditOptions, find_model
     from lineside.calibration.audit import audit as audit_table
     from lineside.calibration.audit_page import page_of
-    from lineside.calibration.table import RangesTable
+    from lineside.calibration.ranges.table import RangesTable
 
     check_json(json, force=force)
     if out is not None:

@@ -17,7 +17,7 @@ from lineside.spec import StripSpec
 from ._console import ForceOption, JsonOption, bar, check_json, emit, facts
 
 if TYPE_CHECKING:
-    from lineside.calibration.table import RangesTable
+    from lineside.calibration.ranges.table import RangesTable
     from lineside.graph.float_model import FloatModel
 
 
@@ -63,9 +63,9 @@ def calibrate(
 
     Example: lineside calibrate other.onnx DATASET --size 976x176 --out other.ranges.json
     """
-    from lineside.calibration.ranges import CalibrateOptions
-    from lineside.calibration.ranges import calibrate as calibrate_model
-    from lineside.calibration.sampler import SampleOptions
+    from lineside.calibration.ranges.ranges import CalibrateOptions
+    from lineside.calibration.ranges.ranges import calibrate as calibrate_model
+    from lineside.calibration.ranges.sampler import SampleOptions
     from lineside.graph.float_model import FloatModel
 
     check_json(json, force=force)

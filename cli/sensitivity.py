@@ -50,9 +50,9 @@ def sensitivity(
 
     Example: lineside sensitivity strip.onnx strip.ranges.json DATASET --out SENSITIVITY
     """
+    from lineside.calibration.ranges.table import RangesTable
     from lineside.calibration.sensitivity import SensitivityOptions, measure_sensitivity
     from lineside.calibration.sensitivity_chart import save_sensitivity
-    from lineside.calibration.table import RangesTable
     from lineside.graph.float_model import FloatModel
 
     check_json(json, force=force)

@@ -63,7 +63,7 @@ def show(
         description = describe_onnx(file)
         emit(description.to_json(), *_onnx_tables(description), json=json)
     elif file.suffix.lower() == ".json":
-        from lineside.calibration.table import RangesTable
+        from lineside.calibration.ranges.table import RangesTable
 
         ranges = RangesTable.read(file)
         emit({"path": str(file), **ranges.to_json()}, *ranges_tables(file, ranges), json=json)

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lineside._optional import require
-from lineside.calibration.table import RangesTable
+from lineside.calibration.ranges.table import RangesTable
 
 from .float_model import FloatModel
 from .layers import Layer, before_convolutions, layers_of

@@ -15,7 +15,7 @@ import tifffile
 from lineside_standin.install import Standin
 from numpy.typing import NDArray
 
-from lineside.calibration.table import METHODS, HistogramSummary, RangesTable, TensorRange, network_sha256
+from lineside.calibration.ranges.table import METHODS, HistogramSummary, RangesTable, TensorRange, network_sha256
 from lineside.engine.profiles import BatchProfiles
 from lineside.engine.sidecar import EngineManifest
 from lineside.graph.network import TILES, Network

@@ -17,9 +17,9 @@ from lineside.calibration.audit import AuditOptions, audit, calibrated_on, find_
 from lineside.calibration.audit_page import page_of
 from lineside.calibration.clipping import Reach, ReachTally, ResponseTally, clipping
 from lineside.calibration.fitness import Audit, ScoreEffect, TensorFit
-from lineside.calibration.ranges import CalibrateOptions, calibrate
-from lineside.calibration.sampler import SampleOptions
-from lineside.calibration.table import RangesTable
+from lineside.calibration.ranges.ranges import CalibrateOptions, calibrate
+from lineside.calibration.ranges.sampler import SampleOptions
+from lineside.calibration.ranges.table import RangesTable
 from lineside.dataset import Dataset
 from lineside.errors import CalibrationError, ConfigError, DatasetError
 from lineside.graph.float_model import FloatModel

@@ -13,9 +13,9 @@ import pytest
 import lineside.calibration.auto as auto
 from lineside.calibration.auto import AutoResult, choose_layers, fewest, quantize_automatically, report_path
 from lineside.calibration.quantize import QuantizeOptions
-from lineside.calibration.ranges import CalibrateOptions, calibrate
-from lineside.calibration.sampler import SampleOptions
-from lineside.calibration.table import RangesTable
+from lineside.calibration.ranges.ranges import CalibrateOptions, calibrate
+from lineside.calibration.ranges.sampler import SampleOptions
+from lineside.calibration.ranges.table import RangesTable
 from lineside.dataset import Dataset, Sample
 from lineside.engine.inspector import Inspector
 from lineside.errors import OutputError

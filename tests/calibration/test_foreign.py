@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from lineside.calibration.quantize import QuantizeOptions, quantized
-from lineside.calibration.ranges import CalibrateOptions, calibrate
-from lineside.calibration.sampler import SampleOptions
-from lineside.calibration.table import RangesTable
+from lineside.calibration.ranges.ranges import CalibrateOptions, calibrate
+from lineside.calibration.ranges.sampler import SampleOptions
+from lineside.calibration.ranges.table import RangesTable
 from lineside.cli.main import main
 from lineside.dataset import Dataset
 from lineside.errors import ModelError

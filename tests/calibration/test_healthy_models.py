@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from lineside.calibration.quantize import QuantizeOptions, Target, quantized
-from lineside.calibration.table import RangesTable
+from lineside.calibration.ranges.table import RangesTable
 from lineside.engine.inspector import Inspector
 from lineside.engine.probes import Probes
 from lineside.engine.self_check import self_checks

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from lineside.calibration.quantize import QuantizeOptions, quantized
-from lineside.calibration.table import RangesTable
+from lineside.calibration.ranges.table import RangesTable
 from lineside.graph.float_model import FloatModel
 
 onnx = pytest.importorskip("onnx", reason="INT8 files are ONNX")

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from lineside.calibration.quantize import QuantizeOptions, quantized
-from lineside.calibration.table import RangesTable
+from lineside.calibration.ranges.table import RangesTable
 from lineside.engine.inspector import Inspector
 from lineside.errors import CalibrationError, ConfigError, ModelError
 from lineside.graph.float_model import FloatModel

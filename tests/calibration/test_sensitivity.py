@@ -14,10 +14,10 @@ import onnxruntime
 import pytest
 
 from lineside.calibration.quantize import QuantizeOptions, quantized
-from lineside.calibration.ranges import CalibrateOptions, calibrate
-from lineside.calibration.sampler import SampleOptions
+from lineside.calibration.ranges.ranges import CalibrateOptions, calibrate
+from lineside.calibration.ranges.sampler import SampleOptions
+from lineside.calibration.ranges.table import RangesTable
 from lineside.calibration.sensitivity import Damage, Sensitivity, SensitivityOptions, measure_sensitivity
-from lineside.calibration.table import RangesTable
 from lineside.dataset import Dataset, Sample
 from lineside.errors import CalibrationError, ConfigError, ModelError
 from lineside.graph.float_model import FloatModel

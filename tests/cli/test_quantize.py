@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lineside.calibration.table import METHODS, HistogramSummary, RangesTable, TensorRange, network_sha256
+from lineside.calibration.ranges.table import METHODS, HistogramSummary, RangesTable, TensorRange, network_sha256
 from lineside.cli.main import main
 from lineside.engine.inspector import Inspector
 from lineside.graph.float_model import FloatModel

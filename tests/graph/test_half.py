@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lineside.calibration.table import RangesTable
+from lineside.calibration.ranges.table import RangesTable
 from lineside.errors import CalibrationError, ConfigError, ModelError
 from lineside.graph.float_model import FloatModel
 from lineside.graph.half import half

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lineside.calibration.histogram import BINS, LEAST_LIMIT, Histogram
+from lineside.calibration.ranges.histogram import BINS, LEAST_LIMIT, Histogram
 
 
 def of(*arrays: object) -> Histogram:

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lineside.calibration.histogram import BINS, Histogram
-from lineside.calibration.ranges import (
+from lineside.calibration.ranges.histogram import BINS, Histogram
+from lineside.calibration.ranges.ranges import (
     DEAD_AMAX,
     CalibrateOptions,
     bins_by_entropy,
@@ -19,8 +19,8 @@ from lineside.calibration.ranges import (
     measure,
     tensor_range,
 )
-from lineside.calibration.sampler import SampleOptions, read_patches
-from lineside.calibration.table import METHODS, RangesTable
+from lineside.calibration.ranges.sampler import SampleOptions, read_patches
+from lineside.calibration.ranges.table import METHODS, RangesTable
 from lineside.dataset import Dataset
 from lineside.errors import CalibrationError, ConfigError, DatasetError
 from lineside.graph.float_model import FloatModel
@@ -90,7 +90,7 @@ def test_every_form_of_a_model_gives_the_same_table(
 def test_batches_of_any_size_give_the_same_ranges(
     model: FloatModel, dataset: Dataset, table: RangesTable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lineside.calibration.activations.BATCH_BYTES", 0)
+    monkeypatch.setattr("lineside.calibration.ranges.activations.BATCH_BYTES", 0)
     one_by_one = calibrate(model, dataset, options())
     for name, tensor in table.tensors.items():
         # ONNX Runtime may sum a batch in another order than a single tile

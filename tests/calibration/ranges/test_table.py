@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lineside.calibration.table import HistogramSummary, Patch, RangesTable, TensorRange, network_sha256
+from lineside.calibration.ranges.table import HistogramSummary, Patch, RangesTable, TensorRange, network_sha256
 from lineside.errors import CalibrationError, ConfigError
 from lineside.graph.float_model import FloatModel
 from lineside.spec import PRESETS
@@ -114,7 +114,7 @@ def test_a_table_that_is_not_there_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("missing", ["spec", "tensors", "patches", "seed"])
 def test_a_table_with_a_right_digest_and_a_missing_part_is_refused(tmp_path: Path, missing: str) -> None:
     """Another program may have written it."""
-    from lineside.calibration.table import _digest
+    from lineside.calibration.ranges.table import _digest
 
     path = tmp_path / "strip.ranges.json"
     value = json.loads(json.dumps(TABLE.to_json()))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from lineside.calibration.sampler import Patch, SampleOptions, position_class, read_patches, sample, sha256_of_images
+from lineside.calibration.ranges.sampler import Patch, SampleOptions, position_class, read_patches, sample, sha256_of_images
 from lineside.errors import ConfigError, StripError
 from lineside.spec import PRESETS, StripSpec
 
