@@ -114,8 +114,8 @@ def _write_models(
     file: Path, checkpoint: Checkpoint, folder: Path, data: Path, options: PrepareOptions, progress: Progress
 ) -> list[BundledModel]:
     """Every form of the network: the float32 ones from the checkpoint, the others from those."""
-    from lineside.calibration.precision_file import write_half, write_quantized
-    from lineside.calibration.quantize import QuantizeOptions
+    from lineside.calibration.place.precision_file import write_half, write_quantized
+    from lineside.calibration.place.quantize import QuantizeOptions
     from lineside.calibration.ranges.ranges import CalibrateOptions, calibrate
     from lineside.calibration.ranges.sampler import SampleOptions
     from lineside.dataset import Dataset

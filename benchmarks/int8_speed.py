@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 from rich.table import Table
 
 from lineside._optional import require
-from lineside.calibration.qdq import Grid, Placement, with_qdq
-from lineside.calibration.qdq_onnxruntime import CONCAT, placement
+from lineside.calibration.place.qdq import Grid, Placement, with_qdq
+from lineside.calibration.place.qdq_onnxruntime import CONCAT, placement
 from lineside.calibration.ranges.table import RangesTable
 from lineside.engine.contract import CONTRACTS
 from lineside.engine.cores import physical_cores

@@ -25,8 +25,8 @@ from rich.progress import track
 from rich.table import Table
 
 from lineside._optional import require
-from lineside.calibration.precision_file import write_half, write_quantized
-from lineside.calibration.quantize import QuantizeOptions, Target
+from lineside.calibration.place.precision_file import write_half, write_quantized
+from lineside.calibration.place.quantize import QuantizeOptions, Target
 from lineside.calibration.ranges.ranges import DEFAULT_METHOD, CalibrateOptions, calibrate
 from lineside.calibration.ranges.sampler import DEFAULT_PATCHES, SampleOptions
 from lineside.calibration.ranges.table import RangesTable

@@ -18,8 +18,8 @@ from shutil import copyfile
 from typing import Any, get_args
 
 from lineside._optional import require
-from lineside.calibration.precision_file import write_quantized
-from lineside.calibration.quantize import QuantizeOptions
+from lineside.calibration.place.precision_file import write_quantized
+from lineside.calibration.place.quantize import QuantizeOptions
 from lineside.calibration.ranges.ranges import CalibrateOptions, calibrate
 from lineside.dataset import Dataset
 from lineside.engine.cores import physical_cores

@@ -29,8 +29,8 @@ from lineside.judge.gate import GateDecision, decide
 from lineside.judge.outcome import StripOutcome
 from lineside.progress import Progress, silent
 
-from .precision_file import PrecisionSummary, write_quantized
-from .quantize import QuantizeOptions, quantized
+from .place.precision_file import PrecisionSummary, write_quantized
+from .place.quantize import QuantizeOptions, quantized
 from .ranges.table import RangesTable
 from .sensitivity import Sensitivity, SensitivityOptions, measure_sensitivity
 

@@ -29,8 +29,8 @@ from lineside.manifest import checked_threshold
 from lineside.progress import Progress, silent
 
 from .labelled_tiles import LabelledTiles, read_labelled_tiles
-from .qdq import with_qdq
-from .quantize import RULES, Target, refuse_old_opset
+from .place.qdq import with_qdq
+from .place.quantize import RULES, Target, refuse_old_opset
 from .ranges.table import RangesTable
 
 if TYPE_CHECKING:

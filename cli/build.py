@@ -96,7 +96,7 @@ def _show_plan(onnx: Path, out: Path, options: BuildOptions, json: str | None) -
 
     planned = plan(onnx, out, options)
     load = require("onnx", extra="export").load
-    from lineside.calibration.tensorrt_rules import broken_rules
+    from lineside.calibration.place.tensorrt_rules import broken_rules
     from lineside.graph.layer_precision import executed
 
     model = load(str(onnx))

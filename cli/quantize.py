@@ -17,8 +17,8 @@ from ._executed import executed_table
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from lineside.calibration.precision_file import PrecisionSummary
-    from lineside.calibration.quantize import QuantizeOptions
+    from lineside.calibration.place.precision_file import PrecisionSummary
+    from lineside.calibration.place.quantize import QuantizeOptions
 
 
 class PrecisionChoice(str, Enum):
@@ -77,8 +77,8 @@ def quantize(
 
     Example: lineside quantize strip.onnx --precision fp16 --out strip.fp16.onnx
     """
-    from lineside.calibration.precision_file import write_half, write_quantized
-    from lineside.calibration.quantize import QuantizeOptions
+    from lineside.calibration.place.precision_file import write_half, write_quantized
+    from lineside.calibration.place.quantize import QuantizeOptions
 
     check_json(json, force=force)
     kept = frozenset(keep or ())

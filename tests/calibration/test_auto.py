@@ -12,7 +12,7 @@ import pytest
 
 import lineside.calibration.auto as auto
 from lineside.calibration.auto import AutoResult, choose_layers, fewest, quantize_automatically, report_path
-from lineside.calibration.quantize import QuantizeOptions
+from lineside.calibration.place.quantize import QuantizeOptions
 from lineside.calibration.ranges.ranges import CalibrateOptions, calibrate
 from lineside.calibration.ranges.sampler import SampleOptions
 from lineside.calibration.ranges.table import RangesTable

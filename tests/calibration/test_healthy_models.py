@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lineside.calibration.quantize import QuantizeOptions, Target, quantized
+from lineside.calibration.place.quantize import QuantizeOptions, Target, quantized
 from lineside.calibration.ranges.table import RangesTable
 from lineside.engine.inspector import Inspector
 from lineside.engine.probes import Probes

@@ -13,7 +13,7 @@ import onnx
 import onnxruntime
 import pytest
 
-from lineside.calibration.quantize import QuantizeOptions, quantized
+from lineside.calibration.place.quantize import QuantizeOptions, quantized
 from lineside.calibration.ranges.ranges import CalibrateOptions, calibrate
 from lineside.calibration.ranges.sampler import SampleOptions
 from lineside.calibration.ranges.table import RangesTable

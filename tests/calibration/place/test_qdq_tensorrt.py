@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lineside.calibration.quantize import QuantizeOptions, quantized
+from lineside.calibration.place.quantize import QuantizeOptions, quantized
 from lineside.calibration.ranges.table import RangesTable
 from lineside.graph.float_model import FloatModel
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lineside._optional import require
+from lineside.calibration.ranges.table import RangesTable
 from lineside.engine.onnxruntime_backend import reason_of, runtime_errors
 from lineside.errors import ModelError
 from lineside.files import refuse_existing, write_bytes
@@ -22,7 +23,6 @@ from lineside.graph.precision_mark import is_foreign
 from lineside.manifest import ModelManifest
 
 from .quantize import QuantizeOptions, quantized
-from .ranges.table import RangesTable
 
 if TYPE_CHECKING:
     import onnx

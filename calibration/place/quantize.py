@@ -13,6 +13,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Literal, get_args
 
+from lineside.calibration.ranges.table import RangesTable
 from lineside.errors import ConfigError, ModelError
 from lineside.graph.float_model import FloatModel
 from lineside.graph.foreign import PER_CHANNEL_OPSET
@@ -23,7 +24,6 @@ from lineside.graph.splice import raise_opset
 
 from . import qdq_onnxruntime, qdq_tensorrt
 from .qdq import Rest, with_qdq
-from .ranges.table import RangesTable
 
 if TYPE_CHECKING:
     import onnx

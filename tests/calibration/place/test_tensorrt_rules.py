@@ -10,7 +10,7 @@ import pytest
 onnx = pytest.importorskip("onnx", reason="graphs are ONNX")
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
-from lineside.calibration.tensorrt_rules import broken_rules  # noqa: E402
+from lineside.calibration.place.tensorrt_rules import broken_rules  # noqa: E402
 
 
 def graph(nodes: list[Any], **constants: Any) -> Any:

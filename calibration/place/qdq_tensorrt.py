@@ -21,10 +21,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from lineside.calibration.ranges.table import RangesTable
 from lineside.graph.layers import Layer
 
 from .qdq import INT8_MAX, Grid, Placement, Rest, convolution_parameters, groups_of
-from .ranges.table import RangesTable
 
 if TYPE_CHECKING:
     import onnx

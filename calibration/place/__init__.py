@@ -1,0 +1,1 @@
+"""Where Q/DQ nodes and casts go, by the rules of each target, into a file."""
