@@ -12,7 +12,7 @@ from ._console import facts
 from ._gate import criteria_table, more_strips
 
 if TYPE_CHECKING:
-    from lineside.calibration.auto import AutoResult
+    from lineside.calibration.judge.auto import AutoResult
 
 
 def auto_tables(result: AutoResult, source: Path, report: Path) -> tuple[Table, ...]:

@@ -14,7 +14,7 @@ from lineside.files import refuse_existing, write_text
 from ._console import ForceOption, JsonOption, bar, check_json, emit, facts
 
 if TYPE_CHECKING:
-    from lineside.calibration.fitness import Audit
+    from lineside.calibration.judge.audit_answer import Audit
 
 UNFIT = 3
 """Exit code: the answer is no."""
@@ -39,9 +39,9 @@ def audit(
 
     Example: lineside audit strip.ranges.json DATASET --out audit.html
     """
-    from lineside.calibration.audit import AuditOptions, find_model
-    from lineside.calibration.audit import audit as audit_table
-    from lineside.calibration.audit_page import page_of
+    from lineside.calibration.judge.audit import AuditOptions, find_model
+    from lineside.calibration.judge.audit import audit as audit_table
+    from lineside.calibration.judge.audit_page import page_of
     from lineside.calibration.ranges.table import RangesTable
 
     check_json(json, force=force)

@@ -106,7 +106,7 @@ def quantize(
 def _quantize_automatically(
     model: Path, ranges: Path, dataset: Path, out: Path, options: QuantizeOptions, json: str | None, force: bool
 ) -> None:
-    from lineside.calibration.auto import quantize_automatically, report_path
+    from lineside.calibration.judge.auto import quantize_automatically, report_path
 
     result, written = quantize_automatically(model, ranges, dataset, out, options, force=force, progress=bar)
     tables = () if written is None else _tables(written)

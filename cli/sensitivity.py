@@ -17,7 +17,7 @@ from lineside.files import make_output_folder, write_json
 from ._console import ForceOption, JsonOption, bar, check_json, emit, facts
 
 if TYPE_CHECKING:
-    from lineside.calibration.sensitivity import Sensitivity
+    from lineside.calibration.judge.sensitivity import Sensitivity
 
 
 class TargetChoice(str, Enum):
@@ -50,9 +50,9 @@ def sensitivity(
 
     Example: lineside sensitivity strip.onnx strip.ranges.json DATASET --out SENSITIVITY
     """
+    from lineside.calibration.judge.sensitivity import SensitivityOptions, measure_sensitivity
+    from lineside.calibration.judge.sensitivity_chart import save_sensitivity
     from lineside.calibration.ranges.table import RangesTable
-    from lineside.calibration.sensitivity import SensitivityOptions, measure_sensitivity
-    from lineside.calibration.sensitivity_chart import save_sensitivity
     from lineside.graph.float_model import FloatModel
 
     check_json(json, force=force)

@@ -84,7 +84,7 @@ def test_auto_writes_the_model_and_the_path_it_took(folder: Path, tmp_path: Path
 def test_ship_fp16_is_exit_code_3(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    import lineside.calibration.auto as auto
+    import lineside.calibration.judge.auto as auto
 
     choose = auto.choose_layers
 

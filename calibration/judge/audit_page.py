@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterable, Iterator
 from html import escape
 from pathlib import Path
 
+from lineside.calibration.ranges.table import METHODS, Method, TensorRange
 from lineside.pictures.page import facts_of, page, table_of
 
-from .fitness import MOST_LOST, MOST_MOVED, Audit, TensorFit
-from .ranges.table import METHODS, Method, TensorRange
+from .audit_answer import MOST_LOST, MOST_MOVED, Audit, TensorFit
 
 GOOD, INJECTED, LABELLED, SEED, RANGE = "#3a923a", "#d95f02", "#7b3fa0", "#1f6fb4", "#222222"
 HISTOGRAMS = 6

@@ -17,6 +17,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from lineside.calibration.place.precision_file import PrecisionSummary, write_quantized
+from lineside.calibration.place.quantize import QuantizeOptions, quantized
+from lineside.calibration.ranges.table import RangesTable
 from lineside.dataset import Dataset, Sample
 from lineside.engine.inspector import Inspector
 from lineside.files import refuse_existing, write_json
@@ -29,9 +32,6 @@ from lineside.judge.gate import GateDecision, decide
 from lineside.judge.outcome import StripOutcome
 from lineside.progress import Progress, silent
 
-from .place.precision_file import PrecisionSummary, write_quantized
-from .place.quantize import QuantizeOptions, quantized
-from .ranges.table import RangesTable
 from .sensitivity import Sensitivity, SensitivityOptions, measure_sensitivity
 
 if TYPE_CHECKING:

@@ -17,6 +17,9 @@ from numpy.typing import NDArray
 from scipy import special
 
 from lineside._optional import require
+from lineside.calibration.place.qdq import with_qdq
+from lineside.calibration.place.quantize import RULES, Target, refuse_old_opset
+from lineside.calibration.ranges.table import RangesTable
 from lineside.dataset import Sample
 from lineside.engine.cores import physical_cores
 from lineside.errors import ConfigError
@@ -29,9 +32,6 @@ from lineside.manifest import checked_threshold
 from lineside.progress import Progress, silent
 
 from .labelled_tiles import LabelledTiles, read_labelled_tiles
-from .place.qdq import with_qdq
-from .place.quantize import RULES, Target, refuse_old_opset
-from .ranges.table import RangesTable
 
 if TYPE_CHECKING:
     import onnx

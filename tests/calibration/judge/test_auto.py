@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-import lineside.calibration.auto as auto
-from lineside.calibration.auto import AutoResult, choose_layers, fewest, quantize_automatically, report_path
+import lineside.calibration.judge.auto as auto
+from lineside.calibration.judge.auto import AutoResult, choose_layers, fewest, quantize_automatically, report_path
 from lineside.calibration.place.quantize import QuantizeOptions
 from lineside.calibration.ranges.ranges import CalibrateOptions, calibrate
 from lineside.calibration.ranges.sampler import SampleOptions

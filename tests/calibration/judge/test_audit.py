@@ -13,10 +13,10 @@ import pytest
 import tifffile
 from PIL import Image
 
-from lineside.calibration.audit import AuditOptions, audit, calibrated_on, find_model
-from lineside.calibration.audit_page import page_of
-from lineside.calibration.clipping import Reach, ReachTally, ResponseTally, clipping
-from lineside.calibration.fitness import Audit, ScoreEffect, TensorFit
+from lineside.calibration.judge.audit import AuditOptions, audit, calibrated_on, find_model
+from lineside.calibration.judge.audit_answer import Audit, ScoreEffect, TensorFit
+from lineside.calibration.judge.audit_page import page_of
+from lineside.calibration.judge.clipping import Reach, ReachTally, ResponseTally, clipping
 from lineside.calibration.ranges.ranges import CalibrateOptions, calibrate
 from lineside.calibration.ranges.sampler import SampleOptions
 from lineside.calibration.ranges.table import RangesTable

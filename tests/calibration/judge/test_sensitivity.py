@@ -13,11 +13,11 @@ import onnx
 import onnxruntime
 import pytest
 
+from lineside.calibration.judge.sensitivity import Damage, Sensitivity, SensitivityOptions, measure_sensitivity
 from lineside.calibration.place.quantize import QuantizeOptions, quantized
 from lineside.calibration.ranges.ranges import CalibrateOptions, calibrate
 from lineside.calibration.ranges.sampler import SampleOptions
 from lineside.calibration.ranges.table import RangesTable
-from lineside.calibration.sensitivity import Damage, Sensitivity, SensitivityOptions, measure_sensitivity
 from lineside.dataset import Dataset, Sample
 from lineside.errors import CalibrationError, ConfigError, ModelError
 from lineside.graph.float_model import FloatModel

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lineside.calibration.labelled_tiles import read_labelled_tiles
+from lineside.calibration.judge.labelled_tiles import read_labelled_tiles
 from lineside.dataset import Dataset, Sample
 from lineside.errors import DatasetError
 from lineside.reader import read_strip

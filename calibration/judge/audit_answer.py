@@ -10,9 +10,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from lineside.calibration.ranges.ranges import DEFAULT_METHOD
+from lineside.calibration.ranges.table import RangesTable
+
 from .clipping import Reach
-from .ranges.ranges import DEFAULT_METHOD
-from .ranges.table import RangesTable
 
 SCHEMA = 1
 LEAST_DEFECTIVE = 0.25

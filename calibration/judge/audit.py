@@ -15,6 +15,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from lineside.calibration.ranges.activations import Activations, Values
+from lineside.calibration.ranges.ranges import measure
+from lineside.calibration.ranges.sampler import SampleOptions, read_patches, sample
+from lineside.calibration.ranges.table import Patch, RangesTable
 from lineside.dataset import Dataset, Sample
 from lineside.errors import CalibrationError, ConfigError, DatasetError
 from lineside.graph.float_model import FloatModel
@@ -23,13 +27,9 @@ from lineside.graph.network import LOGITS
 from lineside.manifest import sha256_of_file
 from lineside.progress import Progress, silent
 
+from .audit_answer import Audit, ScoreEffect, TensorFit
 from .clipping import ReachTally, ResponseTally, clipping
-from .fitness import Audit, ScoreEffect, TensorFit
 from .labelled_tiles import read_labelled_tiles
-from .ranges.activations import Activations, Values
-from .ranges.ranges import measure
-from .ranges.sampler import SampleOptions, read_patches, sample
-from .ranges.table import Patch, RangesTable
 
 DEFAULT_TILES = 64
 LEAST_TILES = 3
