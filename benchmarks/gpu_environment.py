@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from lineside.engine._trt import tensorrt
+from lineside.engine.device._trt import tensorrt
 from lineside.engine.device.choose import open_device
 from lineside.manifest import versions
 

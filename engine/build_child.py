@@ -23,8 +23,8 @@ from lineside.errors import DeviceError, LinesideError, ModelError
 from lineside.files import writing
 
 from . import timing_cache as cache_file
-from ._trt import logger as new_logger
-from ._trt import tensorrt
+from .device._trt import logger as new_logger
+from .device._trt import tensorrt
 from .device.choose import open_device
 from .memory import Estimate, available_ram, workspace_bytes
 from .parser_hints import refuse_parser_errors

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from lineside.errors import ModelError
 
-from ._trt import installed, tensorrt
-from ._trt import logger as new_logger
 from .device import driver
+from .device._trt import installed, tensorrt
+from .device._trt import logger as new_logger
 from .device.choose import open_device
 from .precision_report import layer_precisions
 from .refusals import refuse_old_driver, refuse_other_gpu, refuse_other_tensorrt

@@ -14,8 +14,8 @@ from typing import Any
 
 from lineside.errors import LinesideError, ModelError
 
-from . import _trt
 from .contract import Tensor
+from .device import _trt
 from .device.protocol import Device
 from .device.status import cuda_error, log
 from .profiles import BatchProfiles, Profile

@@ -13,7 +13,7 @@ from types import ModuleType
 
 from lineside.errors import DeviceError, ModelError
 
-from ._trt import LEAN, Installed
+from .device._trt import LEAN, Installed
 from .device.driver import Driver, Gpu
 from .device.protocol import Device
 from .device.status import log

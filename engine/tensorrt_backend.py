@@ -19,9 +19,8 @@ from lineside.errors import ModelError
 from lineside.manifest import Io, ModelManifest
 from lineside.spec import PRESETS, StripSpec
 
-from . import _trt
 from .contract import CONTRACTS, Tensor, check_graph
-from .device import driver
+from .device import _trt, driver
 from .device.choose import open_device
 from .device.protocol import Device
 from .device.status import log

@@ -15,7 +15,7 @@ from lineside_contract.uses import Found, read
 
 SurfaceOf = Callable[[Package], Surface]
 ENGINE = Path(__file__).parents[2] / "engine"
-RUNS_LEAN = ("_trt.py", "loaded_engine.py", "refusals.py", "runner.py", "tensorrt_backend.py")
+RUNS_LEAN = ("device/_trt.py", "loaded_engine.py", "refusals.py", "runner.py", "tensorrt_backend.py")
 """What runs with the lean runtime alone."""
 
 

@@ -16,8 +16,8 @@ import pytest
 from numpy.typing import NDArray
 
 from lineside import DeviceError, Inspector, LinesideError, ModelError
-from lineside.engine import _trt
 from lineside.engine.build import BuildOptions, build
+from lineside.engine.device import _trt
 from lineside.engine.device.choose import open_device
 from lineside.engine.device.driver import ask_driver
 from lineside.engine.profiles import BatchProfiles

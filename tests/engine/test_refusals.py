@@ -13,7 +13,7 @@ import pytest
 
 from lineside import DeviceError, ModelError
 from lineside.engine import refusals
-from lineside.engine._trt import Installed
+from lineside.engine.device._trt import Installed
 from lineside.engine.device.driver import Driver, Gpu
 from lineside.engine.sidecar import EngineManifest
 

@@ -1,4 +1,4 @@
-"""Which names in lineside's sources stand for objects of TensorRT's, by the custom that engine/_trt.py's users keep.
+"""Which names in lineside's sources stand for objects of TensorRT's, by the custom that engine/device/_trt.py's users keep.
 
 The module is always called `trt`. Objects go under the names below, as variables, parameters or attributes (`engine`, `self._engine`), and
 nothing else goes under them in the files that are read. What is made in the same function is followed through its assignments as well.
@@ -25,8 +25,8 @@ RECEIVERS = {
     "memory": "IHostMemory",
 }
 """Name -> class."""
-ALSO_READ = ("parser_hints.py", "runner.py")
-"""Files that work objects of TensorRT's and do not name the module."""
+ALSO_READ = ("_trt.py", "parser_hints.py", "runner.py")
+"""Files that work objects of TensorRT's: some do not name the module, one lies in a folder of CUDA's."""
 NOT_READ = ("device",)
 """Folders whose objects are CUDA's."""
 OTHER_NAMES = {"IParserError": "ParserError"}

@@ -93,7 +93,7 @@ def read(folder: Path, module: str = MODULE, receivers: Mapping[str, str] = RECE
         inside = path.relative_to(folder)
         tree = ast.parse(path.read_text(encoding="utf-8"))
         defined |= set(_defined(tree))
-        if inside.parts[0] in NOT_READ:
+        if inside.parts[0] in NOT_READ and path.name not in ALSO_READ:
             continue
         reader = _Reader(str(inside), module, receivers)
         if path.name in ALSO_READ or _names_the_module(tree, module):

@@ -19,7 +19,7 @@ from typing import Any, Protocol
 from lineside._optional import install_command
 from lineside.errors import DeviceError, MissingPackageError
 
-from .device import driver
+from . import driver
 
 FULL, LEAN = "tensorrt", "tensorrt_lean"
 """Names of the two modules."""

@@ -12,8 +12,7 @@ import pytest
 
 from lineside import DeviceError, MissingPackageError
 from lineside._optional import install_command
-from lineside.engine import _trt
-from lineside.engine.device import driver
+from lineside.engine.device import _trt, driver
 from lineside.engine.device.driver import Driver
 
 TENSORRT = ("tensorrt", "tensorrt_lean")
