@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from lineside._optional import require
 from lineside.engine.contract import Tensor
-from lineside.engine.cores import physical_cores
+from lineside.engine.machine import physical_cores
 from lineside.engine.onnxruntime_backend import open_session, reason_of, runtime_errors, tensors_of
 from lineside.engine.onnxruntime_providers import CPU, full_names
 from lineside.engine.profiles import BatchProfiles, Profile

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from lineside._optional import require
 from lineside.engine.contract import Tensor
-from lineside.engine.cores import physical_cores
+from lineside.engine.machine import physical_cores
 from lineside.errors import ModelError
 
 from .any_onnx import Graph, possible_of_inputs, taken

@@ -14,8 +14,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from lineside.engine.cores import ROOT, cpuinfo, limits, physical_cores, processor, quota_cores
 from lineside.engine.doctor import diagnose
+from lineside.engine.machine import ROOT, cpuinfo, limits, physical_cores, processor, quota_cores
 
 from .nvml import read_gpus
 

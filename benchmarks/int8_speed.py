@@ -28,7 +28,7 @@ from lineside.calibration.place.qdq import Grid, Placement, with_qdq
 from lineside.calibration.place.qdq_onnxruntime import CONCAT, placement
 from lineside.calibration.ranges.table import RangesTable
 from lineside.engine.contract import CONTRACTS
-from lineside.engine.cores import physical_cores
+from lineside.engine.machine import physical_cores
 from lineside.files import refuse_existing, write_json
 from lineside.graph.float_model import FloatModel
 from lineside.graph.layers import layers_of

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from rich.table import Table
 
 from lineside._optional import require
-from lineside.engine.cores import physical_cores
+from lineside.engine.machine import physical_cores
 from lineside.files import refuse_existing, write_json
 from lineside.graph.float_model import FloatModel
 from lineside.graph.network import base_name

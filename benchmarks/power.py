@@ -15,7 +15,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Protocol
 
-from lineside.engine.cores import ROOT
+from lineside.engine.machine import ROOT
 
 from .nvml import NvmlSession
 from .subjects import Subject

@@ -13,7 +13,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 
-from lineside.engine.cores import ROOT
+from lineside.engine.machine import ROOT
 
 from .nvml import NvmlSession
 

@@ -22,8 +22,8 @@ from lineside.calibration.place.precision_file import write_quantized
 from lineside.calibration.place.quantize import QuantizeOptions
 from lineside.calibration.ranges.ranges import CalibrateOptions, calibrate
 from lineside.dataset import Dataset
-from lineside.engine.cores import physical_cores
 from lineside.engine.inspector import Inspector
+from lineside.engine.machine import physical_cores
 from lineside.engine.qualification import Qualification, Strips, Subject, qualify
 from lineside.engine.tuned import Tuned, this_machine
 from lineside.errors import CalibrationError

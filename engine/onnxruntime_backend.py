@@ -22,8 +22,8 @@ from lineside.manifest import Io, ModelManifest, sha256_of_file
 from lineside.spec import StripSpec
 
 from .contract import CONTRACTS, Tensor, check_graph
-from .cores import physical_cores
 from .device import driver
+from .machine import physical_cores
 from .onnxruntime_providers import CPU, ON_A_GPU, TENSORRT, full_names, refuse_fallback, short_name, with_options
 from .profiles import BatchProfiles, Profile
 from .tuned import Tuned

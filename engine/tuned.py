@@ -16,7 +16,7 @@ from typing import Any
 from lineside.errors import ModelError
 from lineside.files import write_json
 
-from .cores import physical_cores, processor
+from .machine import physical_cores, processor
 
 SCHEMA = 1
 _TUNED = ".tuned"

@@ -21,7 +21,7 @@ from lineside.calibration.place.qdq import with_qdq
 from lineside.calibration.place.quantize import RULES, Target, refuse_old_opset
 from lineside.calibration.ranges.table import RangesTable
 from lineside.dataset import Sample
-from lineside.engine.cores import physical_cores
+from lineside.engine.machine import physical_cores
 from lineside.errors import ConfigError
 from lineside.graph.cost import multiply_adds
 from lineside.graph.float_model import FloatModel

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lineside._optional import require
-from lineside.engine.cores import physical_cores
+from lineside.engine.machine import physical_cores
 from lineside.graph.network import TILES
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lineside.engine.cores import limits, physical_cores, processor, quota_cores
+from lineside.engine.machine import limits, physical_cores, processor, quota_cores
 
 
 def write(path: Path, text: str) -> None:
