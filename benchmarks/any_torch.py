@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lineside._optional import require
-from lineside.engine.contract import Tensor
+from lineside.engine.files.io_forms import Tensor
 from lineside.engine.machine import physical_cores
 from lineside.errors import ModelError
 

@@ -14,8 +14,8 @@ from itertools import product
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from lineside.engine.files.profiles import BatchProfiles
 from lineside.engine.open_backend import ONNX
-from lineside.engine.profiles import BatchProfiles
 from lineside.engine.tensorrt_backend import SUFFIXES
 from lineside.errors import ConfigError
 

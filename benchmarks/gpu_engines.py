@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lineside.engine.build import BuildOptions, build
+from lineside.engine.files.profiles import BatchProfiles
+from lineside.engine.files.sidecar import EngineManifest
 from lineside.engine.inspector import Inspector
-from lineside.engine.profiles import BatchProfiles
-from lineside.engine.sidecar import EngineManifest
 from lineside.manifest import Precision
 
 from .gpu_bundle import BundledModel

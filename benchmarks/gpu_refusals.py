@@ -10,8 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from lineside.engine.files.sidecar import sidecar_path
 from lineside.engine.inspector import Inspector
-from lineside.engine.sidecar import sidecar_path
 from lineside.errors import LinesideError
 
 from .gpu_steps import Bench, check

@@ -27,7 +27,7 @@ from lineside._optional import require
 from lineside.calibration.place.qdq import Grid, Placement, with_qdq
 from lineside.calibration.place.qdq_onnxruntime import CONCAT, placement
 from lineside.calibration.ranges.table import RangesTable
-from lineside.engine.contract import CONTRACTS
+from lineside.engine.files.io_forms import CONTRACTS
 from lineside.engine.machine import physical_cores
 from lineside.files import refuse_existing, write_json
 from lineside.graph.float_model import FloatModel

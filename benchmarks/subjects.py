@@ -20,11 +20,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lineside._optional import require
+from lineside.engine.files.sidecar import EngineManifest, sidecar_path
 from lineside.engine.inspector import Inspector
 from lineside.engine.machine import physical_cores
 from lineside.engine.open_backend import ONNX
 from lineside.engine.runner import RunOptions
-from lineside.engine.sidecar import EngineManifest, sidecar_path
 from lineside.engine.tensorrt_backend import SUFFIXES, TensorRtBackend
 from lineside.errors import ModelError
 

@@ -22,10 +22,10 @@ from lineside.calibration.place.precision_file import write_quantized
 from lineside.calibration.place.quantize import QuantizeOptions
 from lineside.calibration.ranges.ranges import CalibrateOptions, calibrate
 from lineside.dataset import Dataset
+from lineside.engine.files.tuned import Tuned, this_machine
 from lineside.engine.inspector import Inspector
 from lineside.engine.machine import physical_cores
 from lineside.engine.qualification import Qualification, Strips, Subject, qualify
-from lineside.engine.tuned import Tuned, this_machine
 from lineside.errors import CalibrationError
 from lineside.files import file_being_written
 from lineside.graph.float_model import FloatModel

@@ -19,7 +19,7 @@ import typer
 from numpy.typing import NDArray
 from rich.table import Table
 
-from lineside.engine.contract import CONTRACTS
+from lineside.engine.files.io_forms import CONTRACTS
 from lineside.engine.inspector import Inspector
 from lineside.engine.onnxruntime_backend import OnnxRuntimeBackend
 from lineside.files import refuse_existing, write_json

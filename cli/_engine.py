@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 from rich.text import Text
 
-from lineside.engine.qualification_mark import doubt
+from lineside.engine.files.qualification_mark import doubt
 
 from ._console import facts
 
 if TYPE_CHECKING:
+    from lineside.engine.files.sidecar import EngineManifest, LayerPrecision
     from lineside.engine.plan import BuildPlan
-    from lineside.engine.sidecar import EngineManifest, LayerPrecision
 
 _MIB = 2**20
 

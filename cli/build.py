@@ -63,8 +63,8 @@ def build(
     Example: lineside build strip.int8.onnx --out strip.engine --plan-only  (exit code 3 when the graph breaks a rule of TensorRT's)
     """
     from lineside.engine.build_options import BuildOptions
-    from lineside.engine.golden import choose
-    from lineside.engine.profiles import BatchProfiles
+    from lineside.engine.files.golden import choose
+    from lineside.engine.files.profiles import BatchProfiles
     from lineside.engine.sources import find_sources
 
     check_json(json, force=force)

@@ -43,9 +43,9 @@ def qualify(
 
     Example: lineside qualify strip.int8.onnx --reference strip.onnx --dataset DATASET --report REPORT
     """
+    from lineside.engine.files.qualification_mark import mark
     from lineside.engine.qualification import Strips, Subject
     from lineside.engine.qualification import qualify as qualify_model
-    from lineside.engine.qualification_mark import mark
     from lineside.engine.qualification_page import page_of
 
     check_json(json, force=force)

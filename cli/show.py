@@ -78,9 +78,9 @@ def show(
 
 
 def _show_engine(file: Path, json: str | None) -> None:
-    from lineside.engine.engine_layers import engine_layers
+    from lineside.engine.files.engine_layers import engine_layers
+    from lineside.engine.files.sidecar import EngineManifest
     from lineside.engine.refusals import read_plan
-    from lineside.engine.sidecar import EngineManifest
 
     manifest = EngineManifest.read(file)
     plan, _ = read_plan(file, manifest)

@@ -37,14 +37,14 @@ from .build_child import Job
 from .build_options import BuildOptions
 from .build_process import run_child
 from .build_progress import SILENT, Listener
-from .contract import CONTRACTS
 from .device import driver
 from .device.driver import Driver, Gpu
-from .golden import golden_bytes, golden_file, golden_path, golden_strips
+from .files.engine_precision import int8_built, refuse_fallback
+from .files.golden import golden_bytes, golden_file, golden_path, golden_strips
+from .files.io_forms import CONTRACTS
+from .files.sidecar import AMPERE, EngineManifest, LayerPrecision, sidecar_path
 from .memory import refuse_workspace
 from .plan import BuildPlan, plan
-from .precision_report import int8_built, refuse_fallback
-from .sidecar import AMPERE, EngineManifest, LayerPrecision, sidecar_path
 
 __all__ = ["BuildOptions", "build"]
 

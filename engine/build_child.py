@@ -26,10 +26,10 @@ from . import timing_cache as cache_file
 from .device._trt import logger as new_logger
 from .device._trt import tensorrt
 from .device.choose import open_device
+from .files.engine_precision import layer_precisions
+from .files.profiles import BatchProfiles
 from .memory import Estimate, available_ram, workspace_bytes
 from .parser_hints import refuse_parser_errors
-from .precision_report import layer_precisions
-from .profiles import BatchProfiles
 
 
 @dataclass(frozen=True, kw_only=True)

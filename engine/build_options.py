@@ -8,7 +8,7 @@ from typing import Any
 
 from lineside.errors import ConfigError
 
-from .profiles import BatchProfiles
+from .files.profiles import BatchProfiles
 
 HIGHEST_LEVEL = 5
 """TensorRT's builder optimization level goes from 0 to 5; 3 is its default (IBuilderConfig.builder_optimization_level)."""

@@ -13,7 +13,7 @@ from lineside.errors import DeviceError, LinesideError, MissingPackageError, Mod
 from lineside.manifest import ModelManifest
 
 from .device.status import log
-from .sidecar import EngineManifest
+from .files.sidecar import EngineManifest
 
 CANNOT_RUN = (DeviceError, ModelError, MissingPackageError)
 """Errors of an engine that its fallback stands in for; others are mistakes of the caller."""

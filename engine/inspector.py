@@ -31,7 +31,7 @@ from lineside.spec import CHANNELS, FULL_SCALE, StripSpec
 
 from .device.protocol import CudaBackend
 from .fallback import CANNOT_RUN, Fallback, fall_back
-from .golden import read_golden, refuse_other_answers
+from .files.golden import read_golden, refuse_other_answers
 from .open_backend import ONNX, Backend, OpenOptions, open_backend
 from .result import Result, Timing
 from .runner import RunOptions

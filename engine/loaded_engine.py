@@ -14,11 +14,11 @@ from typing import Any
 
 from lineside.errors import LinesideError, ModelError
 
-from .contract import Tensor
 from .device import _trt
 from .device.protocol import Device
 from .device.status import cuda_error, log
-from .profiles import BatchProfiles, Profile
+from .files.io_forms import Tensor
+from .files.profiles import BatchProfiles, Profile
 
 _NUMPY_NAMES = {"FLOAT": "float32", "HALF": "float16", "UINT8": "uint8", "INT8": "int8", "INT32": "int32", "INT64": "int64", "BOOL": "bool"}
 """TensorRT's DataType -> numpy's name; other types are called what TensorRT calls them."""

@@ -13,9 +13,9 @@ from pathlib import Path
 
 from lineside.errors import ConfigError, DeviceError
 
-from .contract import CONTRACTS
-from .onnx_file import OnnxFile
-from .profiles import BatchProfiles
+from .files.io_forms import CONTRACTS
+from .files.onnx_file import OnnxFile
+from .files.profiles import BatchProfiles
 
 MIB = 2**20
 MEMINFO = Path("/proc/meminfo")

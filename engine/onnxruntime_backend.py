@@ -21,12 +21,12 @@ from lineside.errors import ConfigError, DeviceError, ModelError
 from lineside.manifest import Io, ModelManifest, sha256_of_file
 from lineside.spec import StripSpec
 
-from .contract import CONTRACTS, Tensor, check_graph
 from .device import driver
+from .files.io_forms import CONTRACTS, Tensor, check_graph
+from .files.profiles import BatchProfiles, Profile
+from .files.tuned import Tuned
 from .machine import physical_cores
 from .onnxruntime_providers import CPU, ON_A_GPU, TENSORRT, full_names, refuse_fallback, short_name, with_options
-from .profiles import BatchProfiles, Profile
-from .tuned import Tuned
 
 _NUMPY_NAMES = {"float": "float32", "double": "float64"}  # where ONNX Runtime calls a type otherwise
 _ERRORS_ONLY = 3  # log level: what matters reaches the caller as an exception

@@ -15,9 +15,9 @@ from lineside.errors import ConfigError, ModelError
 
 from .build_command import build_command
 from .build_options import BuildOptions
+from .files.onnx_file import OnnxFile, read_onnx
+from .files.profiles import BatchProfiles, Profile
 from .memory import Estimate, estimate
-from .onnx_file import OnnxFile, read_onnx
-from .profiles import BatchProfiles, Profile
 
 OLDEST_OPSET = 11
 """What `lineside export` writes begins there (design 4)."""

@@ -26,10 +26,10 @@ from lineside.progress import Progress, silent
 from lineside.reader import read_strip
 
 from .compared import Compared, compare_strips, prepare_folder
+from .files.profiles import BatchProfiles
+from .files.qualification_mark import mark_of
 from .inspector import Inspector
 from .probes import Probes
-from .profiles import BatchProfiles
-from .qualification_mark import mark_of
 from .self_check import Check, self_checks
 
 SCHEMA = 1

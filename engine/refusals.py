@@ -17,8 +17,8 @@ from .device._trt import LEAN, Installed
 from .device.driver import Driver, Gpu
 from .device.protocol import Device
 from .device.status import log
+from .files.sidecar import EngineManifest
 from .memory import MIB, available_ram
-from .sidecar import EngineManifest
 
 _CUDA_OF_PACKAGE = re.compile(r"-cu(\d+)")
 

@@ -23,12 +23,12 @@ from numpy.typing import NDArray
 from lineside.errors import ConfigError, DeviceError, ModelError
 from lineside.spec import StripSpec
 
-from .contract import Contract
 from .device.choose import check_choice
 from .device.protocol import CudaBackend, DeviceMemory, Event, Graph, HostMemory, Stream
 from .device.status import log
+from .files.io_forms import Contract
+from .files.profiles import BatchProfiles
 from .loaded_engine import LoadedEngine
-from .profiles import BatchProfiles
 
 _NAN_BYTE = 0xFF
 """Four of them are a NaN of float32."""

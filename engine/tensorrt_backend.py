@@ -19,17 +19,17 @@ from lineside.errors import ModelError
 from lineside.manifest import Io, ModelManifest
 from lineside.spec import PRESETS, StripSpec
 
-from .contract import CONTRACTS, Tensor, check_graph
 from .device import _trt, driver
 from .device.choose import open_device
 from .device.protocol import Device
 from .device.status import log
+from .files.io_forms import CONTRACTS, Tensor, check_graph
+from .files.profiles import BatchProfiles
+from .files.qualification_mark import doubt
+from .files.sidecar import EngineManifest, sidecar_path
 from .loaded_engine import LoadedEngine
-from .profiles import BatchProfiles
-from .qualification_mark import doubt
 from .refusals import read_plan, refuse_little_memory, refuse_old_driver, refuse_other_gpu, refuse_other_tensorrt
 from .runner import EngineIo, Runner, RunOptions
-from .sidecar import EngineManifest, sidecar_path
 
 SUFFIXES = (".engine", ".plan")
 NAME = "tensorrt"

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from lineside._optional import require
-from lineside.engine.contract import CONTRACTS
+from lineside.engine.files.io_forms import CONTRACTS
 from lineside.errors import ModelError
 from lineside.manifest import Tiling
 from lineside.spec import CHANNELS, FULL_SCALE, StripSpec

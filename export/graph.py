@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from lineside._optional import require
-from lineside.engine.contract import CONTRACTS
+from lineside.engine.files.io_forms import CONTRACTS
 from lineside.errors import ConfigError
 from lineside.graph.half import half
 from lineside.manifest import Io, ModelManifest, Tiling

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from lineside.engine.contract import CONTRACTS
+from lineside.engine.files.io_forms import CONTRACTS
 from lineside.manifest import Io, Tiling
 from lineside.spec import CHANNELS, FULL_SCALE, POOLINGS, StripSpec
 from lineside.tiles import Tile, TileGrid

@@ -16,8 +16,8 @@ from lineside_standin.install import Standin
 from numpy.typing import NDArray
 
 from lineside.calibration.ranges.table import METHODS, HistogramSummary, RangesTable, TensorRange, network_sha256
-from lineside.engine.profiles import BatchProfiles
-from lineside.engine.sidecar import EngineManifest
+from lineside.engine.files.profiles import BatchProfiles
+from lineside.engine.files.sidecar import EngineManifest
 from lineside.graph.network import TILES, Network
 from lineside.manifest import ModelManifest
 from lineside.spec import StripSpec

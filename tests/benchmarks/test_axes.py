@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from lineside.benchmarks.axes import Axes, Case, Possible, cases_of, labels
-from lineside.engine.profiles import BatchProfiles
+from lineside.engine.files.profiles import BatchProfiles
 from lineside.errors import ConfigError
 
 STRIP = Possible(path=Path("strip.onnx"), runners=("inspector", "onnxruntime"))

@@ -22,7 +22,7 @@ from lineside.benchmarks.gpu_stages import memory_of, open_on_gpu
 from lineside.benchmarks.report import csv_of, gpu_memory_cells, remarks_of, stage_cells
 from lineside.engine.build import build
 from lineside.engine.build_options import BuildOptions
-from lineside.engine.profiles import BatchProfiles
+from lineside.engine.files.profiles import BatchProfiles
 from lineside.errors import DeviceError
 
 pytest.importorskip("onnxruntime", reason="the stand-in runs engines with it")

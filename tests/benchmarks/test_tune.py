@@ -12,8 +12,8 @@ import lineside.benchmarks.tune as tuning
 from lineside.benchmarks.latency import Row
 from lineside.benchmarks.stats import Percentiles
 from lineside.cli.main import main
+from lineside.engine.files.tuned import Tuned, tuned_path
 from lineside.engine.inspector import Inspector
-from lineside.engine.tuned import Tuned, tuned_path
 from lineside.manifest import ModelManifest
 from lineside.spec import StripSpec
 
@@ -114,7 +114,7 @@ def test_another_machine_passes_the_choice_over(
     assert tuned is not None
     assert tuned.counts_for(tuned.sha256)
     assert not tuned.counts_for("0" * 64)
-    monkeypatch.setattr("lineside.engine.tuned.this_machine", lambda: "another one")
+    monkeypatch.setattr("lineside.engine.files.tuned.this_machine", lambda: "another one")
     assert not tuned.counts_for(tuned.sha256)
 
 

@@ -19,8 +19,8 @@ from lineside.cli.main import main
 from lineside.engine import build as build_module
 from lineside.engine.device import driver
 from lineside.engine.device.driver import Driver
-from lineside.engine.onnx_file import read_onnx
-from lineside.engine.sidecar import EngineManifest, LayerPrecision
+from lineside.engine.files.onnx_file import read_onnx
+from lineside.engine.files.sidecar import EngineManifest, LayerPrecision
 
 MODELS = Path(__file__).parents[1] / "engine" / "models"
 Capture = pytest.CaptureFixture[str]

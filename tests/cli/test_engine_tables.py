@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from lineside.cli._engine import engine_tables
-from lineside.engine.sidecar import EngineManifest
+from lineside.engine.files.sidecar import EngineManifest
 
 
 @pytest.mark.parametrize(("answer", "said"), [("not qualified", "no: it was found not qualified"), ("qualified", "yes")])

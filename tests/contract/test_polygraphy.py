@@ -15,7 +15,7 @@ from lineside_contract.uses import Use, read
 from lineside_standin.install import Standin
 
 from lineside.engine.build import BuildOptions, build
-from lineside.engine.profiles import BatchProfiles
+from lineside.engine.files.profiles import BatchProfiles
 
 SurfaceOf = Callable[[Package], Surface]
 ENGINE = Path(__file__).parents[2] / "engine"

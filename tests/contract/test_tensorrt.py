@@ -107,7 +107,7 @@ MISTAKES = [
     pytest.param("build_child.py", "phase_name: str, step: int", "step: int", "does not take 1", id="parameters of such a method"),
     pytest.param("parser_hints.py", "parser_error.desc()", "parser_error.description()", "description", id="object out of an object"),
     pytest.param(
-        "engine_layers.py", "inspector.get_engine_information(", "reporter.get_engine_information(", "receivers.py", id="other name"
+        "files/engine_layers.py", "inspector.get_engine_information(", "reporter.get_engine_information(", "receivers.py", id="other name"
     ),
 ]
 

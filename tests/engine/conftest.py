@@ -15,9 +15,9 @@ from lineside_standin.plans import Plan
 from numpy.typing import NDArray
 
 from lineside import StripSpec
+from lineside.engine.files.profiles import BatchProfiles
+from lineside.engine.files.sidecar import EngineManifest
 from lineside.engine.onnxruntime_backend import OnnxRuntimeBackend
-from lineside.engine.profiles import BatchProfiles
-from lineside.engine.sidecar import EngineManifest
 
 
 @pytest.fixture

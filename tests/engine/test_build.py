@@ -27,10 +27,10 @@ from lineside.engine.build import BuildOptions, build
 from lineside.engine.build_progress import Listener
 from lineside.engine.device import driver
 from lineside.engine.device.driver import Driver, Gpu
-from lineside.engine.golden import read_golden
-from lineside.engine.onnx_file import OnnxFile, read_onnx
-from lineside.engine.profiles import BatchProfiles
-from lineside.engine.sidecar import EngineManifest, LayerPrecision
+from lineside.engine.files.golden import read_golden
+from lineside.engine.files.onnx_file import OnnxFile, read_onnx
+from lineside.engine.files.profiles import BatchProfiles
+from lineside.engine.files.sidecar import EngineManifest, LayerPrecision
 
 PLAN = b"the bytes of an engine"
 ORIN = Gpu(name="Orin", compute_capability=(8, 7), memory_bytes=8 * 2**30, integrated=True)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from lineside import ModelError
-from lineside.engine.precision_report import fallen_back, int8_built, layer_precisions, refuse_fallback
+from lineside.engine.files.engine_precision import fallen_back, int8_built, layer_precisions, refuse_fallback
 
 INT8 = "Thirty-two wide channel vectorized row major Int8 format."
 HALF = "Channel major FP16 format where channel % 8 == 0."

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from lineside import ConfigError
-from lineside.engine.profiles import BatchProfiles, Profile
+from lineside.engine.files.profiles import BatchProfiles, Profile
 
 
 @pytest.mark.parametrize(

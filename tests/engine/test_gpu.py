@@ -20,7 +20,7 @@ from lineside.engine.build import BuildOptions, build
 from lineside.engine.device import _trt
 from lineside.engine.device.choose import open_device
 from lineside.engine.device.driver import ask_driver
-from lineside.engine.profiles import BatchProfiles
+from lineside.engine.files.profiles import BatchProfiles
 from lineside.engine.runner import RunOptions
 from lineside.engine.tensorrt_backend import TensorRtBackend
 

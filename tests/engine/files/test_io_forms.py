@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from lineside import ModelError, StripSpec
-from lineside.engine.contract import CONTRACTS, Tensor, check_graph
+from lineside.engine.files.io_forms import CONTRACTS, Tensor, check_graph
 
 PATH = Path("strip.onnx")
 F32 = "float32"

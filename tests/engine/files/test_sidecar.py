@@ -13,9 +13,9 @@ import pytest
 
 from lineside import ModelError, StripSpec
 from lineside.engine.build_options import BuildOptions
-from lineside.engine.profiles import BatchProfiles
-from lineside.engine.qualification_mark import doubt, mark_of
-from lineside.engine.sidecar import EngineManifest, GoldenFile, LayerPrecision, sidecar_path
+from lineside.engine.files.profiles import BatchProfiles
+from lineside.engine.files.qualification_mark import doubt, mark_of
+from lineside.engine.files.sidecar import EngineManifest, GoldenFile, LayerPrecision, sidecar_path
 from lineside.manifest import ModelManifest
 
 

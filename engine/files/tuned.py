@@ -13,10 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lineside.engine.machine import physical_cores, processor
 from lineside.errors import ModelError
 from lineside.files import write_json
-
-from .machine import physical_cores, processor
 
 SCHEMA = 1
 _TUNED = ".tuned"

@@ -13,7 +13,7 @@ import tifffile
 from numpy.typing import NDArray
 
 from lineside import ModelError, StripError
-from lineside.engine.golden import (
+from lineside.engine.files.golden import (
     GoldenStrip,
     choose,
     digest,
@@ -24,7 +24,7 @@ from lineside.engine.golden import (
     read_golden,
     refuse_other_answers,
 )
-from lineside.engine.sidecar import EngineManifest, GoldenFile
+from lineside.engine.files.sidecar import EngineManifest, GoldenFile
 
 Heat = Callable[[NDArray[Any]], NDArray[np.float32]]
 SidecarOf = Callable[..., EngineManifest]

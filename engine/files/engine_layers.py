@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from lineside.engine.device import driver
+from lineside.engine.device._trt import installed, tensorrt
+from lineside.engine.device._trt import logger as new_logger
+from lineside.engine.device.choose import open_device
+from lineside.engine.refusals import refuse_old_driver, refuse_other_gpu, refuse_other_tensorrt
 from lineside.errors import ModelError
 
-from .device import driver
-from .device._trt import installed, tensorrt
-from .device._trt import logger as new_logger
-from .device.choose import open_device
-from .precision_report import layer_precisions
-from .refusals import refuse_old_driver, refuse_other_gpu, refuse_other_tensorrt
+from .engine_precision import layer_precisions
 from .sidecar import EngineManifest, LayerPrecision
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from lineside.errors import ModelError
 from lineside.manifest import ModelManifest
 
-from .contract import CONTRACTS, Tensor, check_graph
+from .io_forms import CONTRACTS, Tensor, check_graph
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _EXTERNAL = 1

@@ -75,7 +75,7 @@ def golden_strips(onnx: Path, paths: Sequence[Path]) -> tuple[GoldenStrip, ...]:
         ModelError: The model does not run.
         MissingPackageError: ONNX Runtime is not installed.
     """
-    from .inspector import Inspector
+    from lineside.engine.inspector import Inspector
 
     found = []
     with Inspector.load(onnx) as inspector:

@@ -1,0 +1,1 @@
+"""The files of this stage, read and written in one place each: ONNX, sidecar, golden strips, marks."""
