@@ -22,8 +22,8 @@ from lineside._optional import require
 from lineside.engine.files.io_forms import Tensor
 from lineside.engine.files.profiles import BatchProfiles, Profile
 from lineside.engine.machine import physical_cores
-from lineside.engine.onnxruntime_backend import open_session, reason_of, runtime_errors, tensors_of
-from lineside.engine.onnxruntime_providers import CPU, full_names
+from lineside.engine.run.onnxruntime_backend import open_session, reason_of, runtime_errors, tensors_of
+from lineside.engine.run.onnxruntime_providers import CPU, full_names
 from lineside.errors import ConfigError, ModelError
 from lineside.manifest import PREFIX, ModelManifest
 

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from lineside.engine.files.profiles import BatchProfiles
-from lineside.engine.open_backend import ONNX
-from lineside.engine.tensorrt_backend import SUFFIXES
+from lineside.engine.run.open_backend import ONNX
+from lineside.engine.run.tensorrt_backend import SUFFIXES
 from lineside.errors import ConfigError
 
 Runner = Literal["inspector", "onnxruntime", "openvino", "pytorch", "compiled"]

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from lineside._optional import require
-from lineside.engine.tensorrt_backend import SUFFIXES
+from lineside.engine.run.tensorrt_backend import SUFFIXES
 from lineside.errors import ConfigError
 from lineside.judge.bootstrap import Interval
 from lineside.manifest import sha256_of_file

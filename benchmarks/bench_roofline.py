@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from lineside.engine.onnxruntime_providers import CPU
-from lineside.engine.open_backend import ONNX
+from lineside.engine.run.onnxruntime_providers import CPU
+from lineside.engine.run.open_backend import ONNX
 from lineside.errors import ModelError
 from lineside.progress import Progress, silent
 

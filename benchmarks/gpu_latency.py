@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lineside.engine.inspector import Inspector
-from lineside.engine.runner import RunOptions
-from lineside.engine.tensorrt_backend import TensorRtBackend
+from lineside.engine.run.runner import RunOptions
+from lineside.engine.run.tensorrt_backend import TensorRtBackend
 from lineside.errors import ModelError
 from lineside.judge.threshold import DEFAULT_THRESHOLD
 

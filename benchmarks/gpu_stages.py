@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 from lineside.engine.device.choose import open_device
-from lineside.engine.runner import Runner, RunOptions
-from lineside.engine.tensorrt_backend import TensorRtBackend
+from lineside.engine.run.runner import Runner, RunOptions
+from lineside.engine.run.tensorrt_backend import TensorRtBackend
 from lineside.spec import FULL_SCALE
 
 from .stats import Percentiles

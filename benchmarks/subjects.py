@@ -23,9 +23,9 @@ from lineside._optional import require
 from lineside.engine.files.sidecar import EngineManifest, sidecar_path
 from lineside.engine.inspector import Inspector
 from lineside.engine.machine import physical_cores
-from lineside.engine.open_backend import ONNX
-from lineside.engine.runner import RunOptions
-from lineside.engine.tensorrt_backend import SUFFIXES, TensorRtBackend
+from lineside.engine.run.open_backend import ONNX
+from lineside.engine.run.runner import RunOptions
+from lineside.engine.run.tensorrt_backend import SUFFIXES, TensorRtBackend
 from lineside.errors import ModelError
 
 from .any_onnx import open_graph, possible_of_onnx

@@ -21,7 +21,7 @@ from rich.table import Table
 
 from lineside.engine.files.io_forms import CONTRACTS
 from lineside.engine.inspector import Inspector
-from lineside.engine.onnxruntime_backend import OnnxRuntimeBackend
+from lineside.engine.run.onnxruntime_backend import OnnxRuntimeBackend
 from lineside.files import refuse_existing, write_json
 from lineside.judge.bootstrap import Interval
 from lineside.judge.threshold import DEFAULT_THRESHOLD

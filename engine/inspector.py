@@ -32,10 +32,10 @@ from lineside.spec import CHANNELS, FULL_SCALE, StripSpec
 from .device.protocol import CudaBackend
 from .fallback import CANNOT_RUN, Fallback, fall_back
 from .files.golden import read_golden, refuse_other_answers
-from .open_backend import ONNX, Backend, OpenOptions, open_backend
 from .result import Result, Timing
-from .runner import RunOptions
-from .tensorrt_backend import TensorRtBackend
+from .run.open_backend import ONNX, Backend, OpenOptions, open_backend
+from .run.runner import RunOptions
+from .run.tensorrt_backend import TensorRtBackend
 
 ROUNDING = 1e-6
 """How far heat may lie outside [0, 1], and the graph's score from the heatmap's maximum: a few steps of a float32 below 1."""

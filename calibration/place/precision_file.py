@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from lineside._optional import require
 from lineside.calibration.ranges.table import RangesTable
-from lineside.engine.onnxruntime_backend import reason_of, runtime_errors
+from lineside.engine.run.onnxruntime_backend import reason_of, runtime_errors
 from lineside.errors import ModelError
 from lineside.files import refuse_existing, write_bytes
 from lineside.graph.float_model import FloatModel

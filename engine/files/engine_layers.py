@@ -13,7 +13,7 @@ from lineside.engine.device import driver
 from lineside.engine.device._trt import installed, tensorrt
 from lineside.engine.device._trt import logger as new_logger
 from lineside.engine.device.choose import open_device
-from lineside.engine.refusals import refuse_old_driver, refuse_other_gpu, refuse_other_tensorrt
+from lineside.engine.run.refusals import refuse_old_driver, refuse_other_gpu, refuse_other_tensorrt
 from lineside.errors import ModelError
 
 from .engine_precision import layer_precisions

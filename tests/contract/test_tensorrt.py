@@ -15,7 +15,7 @@ from lineside_contract.uses import Found, read
 
 SurfaceOf = Callable[[Package], Surface]
 ENGINE = Path(__file__).parents[2] / "engine"
-RUNS_LEAN = ("device/_trt.py", "loaded_engine.py", "refusals.py", "runner.py", "tensorrt_backend.py")
+RUNS_LEAN = ("device/_trt.py", "run/loaded_engine.py", "run/refusals.py", "run/runner.py", "run/tensorrt_backend.py")
 """What runs with the lean runtime alone."""
 
 
@@ -88,17 +88,19 @@ def test_the_lean_runtime_has_what_runs_with_it(found: Found, surface_of: Surfac
 
 
 MISTAKES = [
-    pytest.param("runner.py", ".set_tensor_address(", ".set_tensor_adress(", "set_tensor_adress", id="method"),
+    pytest.param("run/runner.py", ".set_tensor_address(", ".set_tensor_adress(", "set_tensor_adress", id="method"),
     pytest.param(
         "build_child.py", "BuilderFlag.VERSION_COMPATIBLE", "BuilderFlag.VERSION_COMPATIBEL", "VERSION_COMPATIBEL", id="enum member"
     ),
     pytest.param("build_child.py", "trt.OnnxParser(", "trt.ONNXParser(", "ONNXParser", id="class"),
     pytest.param("timing_cache.py", "ignore_mismatch=", "ignore_mismatches=", "ignore_mismatches", id="keyword"),
     pytest.param(
-        "loaded_engine.py", "runtime.engine_host_code_allowed =", "runtime.host_code_allowed =", "host_code_allowed", id="property"
+        "run/loaded_engine.py", "runtime.engine_host_code_allowed =", "runtime.host_code_allowed =", "host_code_allowed", id="property"
     ),
-    pytest.param("loaded_engine.py", "engine.num_io_tensors", "engine.num_io_tensors()", "not a function", id="property that is called"),
-    pytest.param("runner.py", ".execute_async_v3(self._stream.handle)", ".execute_async_v3()", "takes", id="argument left out"),
+    pytest.param(
+        "run/loaded_engine.py", "engine.num_io_tensors", "engine.num_io_tensors()", "not a function", id="property that is called"
+    ),
+    pytest.param("run/runner.py", ".execute_async_v3(self._stream.handle)", ".execute_async_v3()", "takes", id="argument left out"),
     pytest.param("build_child.py", "STRONGLY_TYPED", "STRONGLY_TYPD", "holds in no version", id="name in its guard"),
     pytest.param("build_child.py", "BuilderFlag.VERSION_COMPATIBLE", "BuilderFlag.INT8", "11.", id="gone in 11"),
     pytest.param("build_child.py", "device_memory_size_v2", "device_memory_size", "11.", id="property gone in 11"),

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from lineside import StripSpec
 from lineside.engine.files.profiles import BatchProfiles
 from lineside.engine.files.sidecar import EngineManifest
-from lineside.engine.onnxruntime_backend import OnnxRuntimeBackend
+from lineside.engine.run.onnxruntime_backend import OnnxRuntimeBackend
 
 
 @pytest.fixture

@@ -21,8 +21,8 @@ from lineside.engine.device import _trt
 from lineside.engine.device.choose import open_device
 from lineside.engine.device.driver import ask_driver
 from lineside.engine.files.profiles import BatchProfiles
-from lineside.engine.runner import RunOptions
-from lineside.engine.tensorrt_backend import TensorRtBackend
+from lineside.engine.run.runner import RunOptions
+from lineside.engine.run.tensorrt_backend import TensorRtBackend
 
 pytestmark = pytest.mark.gpu
 

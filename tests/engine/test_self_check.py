@@ -11,8 +11,8 @@ import pytest
 from numpy.typing import NDArray
 
 from lineside import Inspector, StripSpec
-from lineside.engine.onnxruntime_backend import OnnxRuntimeBackend
 from lineside.engine.probes import PITCH_PX, Probes
+from lineside.engine.run.onnxruntime_backend import OnnxRuntimeBackend
 from lineside.engine.self_check import Check, self_checks
 from lineside.errors import ModelError
 

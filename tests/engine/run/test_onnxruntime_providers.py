@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from lineside import DeviceError, ModelError
-from lineside.engine import onnxruntime_backend, onnxruntime_providers
 from lineside.engine.device.driver import Driver, Gpu
-from lineside.engine.onnxruntime_backend import OnnxRuntimeBackend
-from lineside.engine.onnxruntime_providers import CPU, CUDA, TENSORRT, CacheLineage, cache_root, refuse_fallback, with_options
+from lineside.engine.run import onnxruntime_backend, onnxruntime_providers
+from lineside.engine.run.onnxruntime_backend import OnnxRuntimeBackend
+from lineside.engine.run.onnxruntime_providers import CPU, CUDA, TENSORRT, CacheLineage, cache_root, refuse_fallback, with_options
 from lineside.manifest import ModelManifest
 from lineside.spec import PRESETS
 

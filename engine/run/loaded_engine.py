@@ -12,13 +12,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from lineside.engine.device import _trt
+from lineside.engine.device.protocol import Device
+from lineside.engine.device.status import cuda_error, log
+from lineside.engine.files.io_forms import Tensor
+from lineside.engine.files.profiles import BatchProfiles, Profile
 from lineside.errors import LinesideError, ModelError
-
-from .device import _trt
-from .device.protocol import Device
-from .device.status import cuda_error, log
-from .files.io_forms import Tensor
-from .files.profiles import BatchProfiles, Profile
 
 _NUMPY_NAMES = {"FLOAT": "float32", "HALF": "float16", "UINT8": "uint8", "INT8": "int8", "INT32": "int32", "INT64": "int64", "BOOL": "bool"}
 """TensorRT's DataType -> numpy's name; other types are called what TensorRT calls them."""

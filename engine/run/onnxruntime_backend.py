@@ -17,15 +17,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lineside._optional import require
+from lineside.engine.device import driver
+from lineside.engine.files.io_forms import CONTRACTS, Tensor, check_graph
+from lineside.engine.files.profiles import BatchProfiles, Profile
+from lineside.engine.files.tuned import Tuned
+from lineside.engine.machine import physical_cores
 from lineside.errors import ConfigError, DeviceError, ModelError
 from lineside.manifest import Io, ModelManifest, sha256_of_file
 from lineside.spec import StripSpec
 
-from .device import driver
-from .files.io_forms import CONTRACTS, Tensor, check_graph
-from .files.profiles import BatchProfiles, Profile
-from .files.tuned import Tuned
-from .machine import physical_cores
 from .onnxruntime_providers import CPU, ON_A_GPU, TENSORRT, full_names, refuse_fallback, short_name, with_options
 
 _NUMPY_NAMES = {"float": "float32", "double": "float64"}  # where ONNX Runtime calls a type otherwise

@@ -15,18 +15,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lineside.engine.device import _trt, driver
+from lineside.engine.device.choose import open_device
+from lineside.engine.device.protocol import Device
+from lineside.engine.device.status import log
+from lineside.engine.files.io_forms import CONTRACTS, Tensor, check_graph
+from lineside.engine.files.profiles import BatchProfiles
+from lineside.engine.files.qualification_mark import doubt
+from lineside.engine.files.sidecar import EngineManifest, sidecar_path
 from lineside.errors import ModelError
 from lineside.manifest import Io, ModelManifest
 from lineside.spec import PRESETS, StripSpec
 
-from .device import _trt, driver
-from .device.choose import open_device
-from .device.protocol import Device
-from .device.status import log
-from .files.io_forms import CONTRACTS, Tensor, check_graph
-from .files.profiles import BatchProfiles
-from .files.qualification_mark import doubt
-from .files.sidecar import EngineManifest, sidecar_path
 from .loaded_engine import LoadedEngine
 from .refusals import read_plan, refuse_little_memory, refuse_old_driver, refuse_other_gpu, refuse_other_tensorrt
 from .runner import EngineIo, Runner, RunOptions

@@ -12,10 +12,10 @@ from types import ModuleType
 import pytest
 
 from lineside import DeviceError, ModelError
-from lineside.engine import refusals
 from lineside.engine.device._trt import Installed
 from lineside.engine.device.driver import Driver, Gpu
 from lineside.engine.files.sidecar import EngineManifest
+from lineside.engine.run import refusals
 
 ORIN = Gpu(name="Orin", compute_capability=(8, 7), memory_bytes=8 << 30, integrated=True)
 H200 = Gpu(name="NVIDIA H200", compute_capability=(9, 0), memory_bytes=140 << 30, integrated=False)

@@ -19,11 +19,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from lineside.engine.device.driver import Driver
 from lineside.errors import DeviceError, ModelError
 from lineside.files import json_text, write_text, writing
 from lineside.manifest import ModelManifest, Precision, versions
-
-from .device.driver import Driver
 
 CPU = "CPUExecutionProvider"
 CUDA = "CUDAExecutionProvider"

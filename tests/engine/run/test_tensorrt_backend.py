@@ -26,8 +26,8 @@ from lineside.engine.device.choose import open_device
 from lineside.engine.files.golden import golden_bytes, golden_file, golden_path, golden_strips
 from lineside.engine.files.profiles import BatchProfiles
 from lineside.engine.files.sidecar import sidecar_path
-from lineside.engine.runner import RunOptions
-from lineside.engine.tensorrt_backend import TensorRtBackend
+from lineside.engine.run.runner import RunOptions
+from lineside.engine.run.tensorrt_backend import TensorRtBackend
 
 EngineOf = Callable[..., Path]
 HeatOf = Callable[[NDArray[Any]], NDArray[np.float32]]

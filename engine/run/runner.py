@@ -20,14 +20,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lineside.engine.device.choose import check_choice
+from lineside.engine.device.protocol import CudaBackend, DeviceMemory, Event, Graph, HostMemory, Stream
+from lineside.engine.device.status import log
+from lineside.engine.files.io_forms import Contract
+from lineside.engine.files.profiles import BatchProfiles
 from lineside.errors import ConfigError, DeviceError, ModelError
 from lineside.spec import StripSpec
 
-from .device.choose import check_choice
-from .device.protocol import CudaBackend, DeviceMemory, Event, Graph, HostMemory, Stream
-from .device.status import log
-from .files.io_forms import Contract
-from .files.profiles import BatchProfiles
 from .loaded_engine import LoadedEngine
 
 _NAN_BYTE = 0xFF

@@ -11,10 +11,10 @@ import pytest
 
 from lineside import PRESETS, ConfigError, DeviceError, LinesideError, ModelError, StripSpec
 from lineside._optional import install_command
-from lineside.engine import onnxruntime_backend
 from lineside.engine.device.driver import Driver
 from lineside.engine.machine import physical_cores
-from lineside.engine.onnxruntime_backend import OnnxRuntimeBackend
+from lineside.engine.run import onnxruntime_backend
+from lineside.engine.run.onnxruntime_backend import OnnxRuntimeBackend
 from lineside.errors import MissingPackageError
 
 

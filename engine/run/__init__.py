@@ -1,0 +1,1 @@
+"""Models that run: the backends, what they open, and what they refuse."""
