@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lineside.engine.build import BuildOptions, build
+from lineside.engine.builder.build import BuildOptions, build
 from lineside.engine.files.profiles import BatchProfiles
 from lineside.engine.files.sidecar import EngineManifest
 from lineside.engine.inspector import Inspector

@@ -8,7 +8,7 @@ from types import TracebackType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
-from lineside.engine.build_progress import Listener
+from lineside.engine.builder.build_progress import Listener
 
 from ._console import err
 

@@ -15,8 +15,8 @@ from lineside.engine.files.qualification_mark import doubt
 from ._console import facts
 
 if TYPE_CHECKING:
+    from lineside.engine.builder.plan import BuildPlan
     from lineside.engine.files.sidecar import EngineManifest, LayerPrecision
-    from lineside.engine.plan import BuildPlan
 
 _MIB = 2**20
 

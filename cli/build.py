@@ -15,7 +15,7 @@ from ._engine import engine_tables, plan_table
 from ._executed import executed_table
 
 if TYPE_CHECKING:
-    from lineside.engine.build_options import BuildOptions
+    from lineside.engine.builder.build_options import BuildOptions
 
 
 def build(
@@ -62,7 +62,7 @@ def build(
 
     Example: lineside build strip.int8.onnx --out strip.engine --plan-only  (exit code 3 when the graph breaks a rule of TensorRT's)
     """
-    from lineside.engine.build_options import BuildOptions
+    from lineside.engine.builder.build_options import BuildOptions
     from lineside.engine.files.golden import choose
     from lineside.engine.files.profiles import BatchProfiles
     from lineside.engine.sources import find_sources
@@ -84,7 +84,7 @@ def build(
     if plan_only:
         _show_plan(onnx, out, options, json)
         return
-    from lineside.engine.build import build as build_engine
+    from lineside.engine.builder.build import build as build_engine
 
     with BuildProgress() as progress:
         manifest = build_engine(onnx, out, options, force=force, listener=progress)
@@ -92,7 +92,7 @@ def build(
 
 
 def _show_plan(onnx: Path, out: Path, options: BuildOptions, json: str | None) -> None:
-    from lineside.engine.plan import plan
+    from lineside.engine.builder.plan import plan
 
     planned = plan(onnx, out, options)
     load = require("onnx", extra="export").load

@@ -12,7 +12,7 @@ from dataclasses import Field, asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from lineside.engine.build_command import build_command
+from lineside.engine.builder.build_command import build_command
 from lineside.errors import ConfigError, ModelError
 from lineside.files import write_json
 from lineside.manifest import PREFIX, ModelManifest

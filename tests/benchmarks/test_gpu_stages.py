@@ -20,8 +20,8 @@ from lineside.benchmarks.bench_options import BenchOptions
 from lineside.benchmarks.bench_page import page_of
 from lineside.benchmarks.gpu_stages import memory_of, open_on_gpu
 from lineside.benchmarks.report import csv_of, gpu_memory_cells, remarks_of, stage_cells
-from lineside.engine.build import build
-from lineside.engine.build_options import BuildOptions
+from lineside.engine.builder.build import build
+from lineside.engine.builder.build_options import BuildOptions
 from lineside.engine.files.profiles import BatchProfiles
 from lineside.errors import DeviceError
 

@@ -16,7 +16,7 @@ from rich.console import Console
 from lineside import DeviceError
 from lineside.cli import _build_progress
 from lineside.cli.main import main
-from lineside.engine import build as build_module
+from lineside.engine.builder import build as build_module
 from lineside.engine.device import driver
 from lineside.engine.device.driver import Driver
 from lineside.engine.files.onnx_file import read_onnx

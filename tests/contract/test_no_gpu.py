@@ -18,7 +18,7 @@ import tifffile
 from lineside_contract.packages import CUDA, HOME, LEAN, STUBS, TENSORRT
 from lineside_standin.install import Standin
 
-from lineside.engine.build import BuildOptions, build
+from lineside.engine.builder.build import BuildOptions, build
 from lineside.engine.device import driver
 from lineside.errors import DeviceError
 

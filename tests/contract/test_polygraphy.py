@@ -14,7 +14,7 @@ from lineside_contract.packages import POLYGRAPHY, Package
 from lineside_contract.uses import Use, read
 from lineside_standin.install import Standin
 
-from lineside.engine.build import BuildOptions, build
+from lineside.engine.builder.build import BuildOptions, build
 from lineside.engine.files.profiles import BatchProfiles
 
 SurfaceOf = Callable[[Package], Surface]
@@ -48,9 +48,9 @@ def test_this_polygraphy_has_what_a_build_uses(package: Package, surface_of: Sur
 @pytest.mark.parametrize(("right", "wrong"), [("progress_monitor=", "progress="), ("polygraphy.Profile(", "polygraphy.Profil(")])
 def test_a_mistake_is_found(right: str, wrong: str, tmp_path: Path, surface_of: SurfaceOf) -> None:
     folder = shutil.copytree(ENGINE, tmp_path / "engine", ignore=shutil.ignore_patterns("__pycache__"))
-    source = (folder / "build_child.py").read_text()
+    source = (folder / "builder" / "build_child.py").read_text()
     assert right in source
-    (folder / "build_child.py").write_text(source.replace(right, wrong))
+    (folder / "builder" / "build_child.py").write_text(source.replace(right, wrong))
     surface = surface_of(POLYGRAPHY[-1])
     assert [*problems(_uses(folder), surface), *_unknown_options(_uses(folder), surface)]
 

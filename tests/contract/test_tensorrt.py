@@ -90,10 +90,10 @@ def test_the_lean_runtime_has_what_runs_with_it(found: Found, surface_of: Surfac
 MISTAKES = [
     pytest.param("run/runner.py", ".set_tensor_address(", ".set_tensor_adress(", "set_tensor_adress", id="method"),
     pytest.param(
-        "build_child.py", "BuilderFlag.VERSION_COMPATIBLE", "BuilderFlag.VERSION_COMPATIBEL", "VERSION_COMPATIBEL", id="enum member"
+        "builder/build_child.py", "BuilderFlag.VERSION_COMPATIBLE", "BuilderFlag.VERSION_COMPATIBEL", "VERSION_COMPATIBEL", id="enum member"
     ),
-    pytest.param("build_child.py", "trt.OnnxParser(", "trt.ONNXParser(", "ONNXParser", id="class"),
-    pytest.param("timing_cache.py", "ignore_mismatch=", "ignore_mismatches=", "ignore_mismatches", id="keyword"),
+    pytest.param("builder/build_child.py", "trt.OnnxParser(", "trt.ONNXParser(", "ONNXParser", id="class"),
+    pytest.param("builder/timing_cache.py", "ignore_mismatch=", "ignore_mismatches=", "ignore_mismatches", id="keyword"),
     pytest.param(
         "run/loaded_engine.py", "runtime.engine_host_code_allowed =", "runtime.host_code_allowed =", "host_code_allowed", id="property"
     ),
@@ -101,13 +101,19 @@ MISTAKES = [
         "run/loaded_engine.py", "engine.num_io_tensors", "engine.num_io_tensors()", "not a function", id="property that is called"
     ),
     pytest.param("run/runner.py", ".execute_async_v3(self._stream.handle)", ".execute_async_v3()", "takes", id="argument left out"),
-    pytest.param("build_child.py", "STRONGLY_TYPED", "STRONGLY_TYPD", "holds in no version", id="name in its guard"),
-    pytest.param("build_child.py", "BuilderFlag.VERSION_COMPATIBLE", "BuilderFlag.INT8", "11.", id="gone in 11"),
-    pytest.param("build_child.py", "device_memory_size_v2", "device_memory_size", "11.", id="property gone in 11"),
-    pytest.param("build_child.py", "trt.MemoryPoolType.WORKSPACE", "trt.TilingOptimizationLevel.NONE", "10.3", id="newer than 10.3"),
-    pytest.param("build_child.py", "def step_complete(", "def step_done(", "step_complete is not written", id="method to be written"),
-    pytest.param("build_child.py", "phase_name: str, step: int", "step: int", "does not take 1", id="parameters of such a method"),
-    pytest.param("parser_hints.py", "parser_error.desc()", "parser_error.description()", "description", id="object out of an object"),
+    pytest.param("builder/build_child.py", "STRONGLY_TYPED", "STRONGLY_TYPD", "holds in no version", id="name in its guard"),
+    pytest.param("builder/build_child.py", "BuilderFlag.VERSION_COMPATIBLE", "BuilderFlag.INT8", "11.", id="gone in 11"),
+    pytest.param("builder/build_child.py", "device_memory_size_v2", "device_memory_size", "11.", id="property gone in 11"),
+    pytest.param(
+        "builder/build_child.py", "trt.MemoryPoolType.WORKSPACE", "trt.TilingOptimizationLevel.NONE", "10.3", id="newer than 10.3"
+    ),
+    pytest.param(
+        "builder/build_child.py", "def step_complete(", "def step_done(", "step_complete is not written", id="method to be written"
+    ),
+    pytest.param("builder/build_child.py", "phase_name: str, step: int", "step: int", "does not take 1", id="parameters of such a method"),
+    pytest.param(
+        "builder/parser_hints.py", "parser_error.desc()", "parser_error.description()", "description", id="object out of an object"
+    ),
     pytest.param(
         "files/engine_layers.py", "inspector.get_engine_information(", "reporter.get_engine_information(", "receivers.py", id="other name"
     ),

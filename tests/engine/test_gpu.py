@@ -16,7 +16,7 @@ import pytest
 from numpy.typing import NDArray
 
 from lineside import DeviceError, Inspector, LinesideError, ModelError
-from lineside.engine.build import BuildOptions, build
+from lineside.engine.builder.build import BuildOptions, build
 from lineside.engine.device import _trt
 from lineside.engine.device.choose import open_device
 from lineside.engine.device.driver import ask_driver

@@ -29,6 +29,12 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from lineside.engine.device import driver
+from lineside.engine.device.driver import Driver, Gpu
+from lineside.engine.files.engine_precision import int8_built, refuse_fallback
+from lineside.engine.files.golden import golden_bytes, golden_file, golden_path, golden_strips
+from lineside.engine.files.io_forms import CONTRACTS
+from lineside.engine.files.sidecar import AMPERE, EngineManifest, LayerPrecision, sidecar_path
 from lineside.errors import ConfigError, DeviceError
 from lineside.files import file_being_written, json_text, refuse_existing
 from lineside.manifest import sha256_of_file
@@ -37,12 +43,6 @@ from .build_child import Job
 from .build_options import BuildOptions
 from .build_process import run_child
 from .build_progress import SILENT, Listener
-from .device import driver
-from .device.driver import Driver, Gpu
-from .files.engine_precision import int8_built, refuse_fallback
-from .files.golden import golden_bytes, golden_file, golden_path, golden_strips
-from .files.io_forms import CONTRACTS
-from .files.sidecar import AMPERE, EngineManifest, LayerPrecision, sidecar_path
 from .memory import refuse_workspace
 from .plan import BuildPlan, plan
 

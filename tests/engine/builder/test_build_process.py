@@ -16,12 +16,12 @@ from pathlib import Path
 import pytest
 
 from lineside import ConfigError, DeviceError, LinesideError
-from lineside.engine import build_process
-from lineside.engine.build_child import Job
-from lineside.engine.build_process import run_child
-from lineside.engine.build_progress import SILENT, Listener
+from lineside.engine.builder import build_process
+from lineside.engine.builder.build_child import Job
+from lineside.engine.builder.build_process import run_child
+from lineside.engine.builder.build_progress import SILENT, Listener
+from lineside.engine.builder.memory import Estimate
 from lineside.engine.device.driver import ask_driver
-from lineside.engine.memory import Estimate
 
 JOB = Job(
     onnx="strip.onnx",
@@ -201,7 +201,7 @@ def test_the_real_child_says_without_a_gpu_what_is_missing_and_ends_with_2() -> 
         missing = exc
     else:
         pytest.skip("this machine has a GPU")
-    command = [sys.executable, "-m", "lineside.engine.build_child"]
+    command = [sys.executable, "-m", "lineside.engine.builder.build_child"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin is not None
         assert process.stdout is not None
@@ -215,7 +215,7 @@ def test_the_real_child_says_without_a_gpu_what_is_missing_and_ends_with_2() -> 
 
 
 def test_the_real_child_ends_when_its_parent_does() -> None:
-    hang = "import lineside.engine.build_child as child, time; child._build = lambda job, say: time.sleep(60); child.main()"
+    hang = "import lineside.engine.builder.build_child as child, time; child._build = lambda job, say: time.sleep(60); child.main()"
     with subprocess.Popen([sys.executable, "-c", hang], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin is not None
         process.stdin.write(JOB.to_line())

@@ -14,8 +14,8 @@ import pytest
 
 from lineside import DeviceError, LinesideError, MissingPackageError, ModelError
 from lineside._optional import install_command
-from lineside.engine.build import BuildOptions, build
-from lineside.engine.build_progress import Listener
+from lineside.engine.builder.build import BuildOptions, build
+from lineside.engine.builder.build_progress import Listener
 from lineside.engine.files.engine_layers import engine_layers
 from lineside.engine.files.profiles import BatchProfiles
 from lineside.engine.files.sidecar import EngineManifest

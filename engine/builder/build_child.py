@@ -1,4 +1,4 @@
-"""Build one engine in a process of its own: `python -m lineside.engine.build_child`.
+"""Build one engine in a process of its own: `python -m lineside.engine.builder.build_child`.
 
 In:   a job as one line of JSON on stdin, which then stays open: when it closes, the parent is gone and so is this process.
 Out:  one line of JSON per event on what was stdout when it started (`build_progress`), the last one `built` or `error`; the engine under
@@ -19,15 +19,15 @@ from types import ModuleType
 from typing import Any
 
 from lineside._optional import require
+from lineside.engine.device._trt import logger as new_logger
+from lineside.engine.device._trt import tensorrt
+from lineside.engine.device.choose import open_device
+from lineside.engine.files.engine_precision import layer_precisions
+from lineside.engine.files.profiles import BatchProfiles
 from lineside.errors import DeviceError, LinesideError, ModelError
 from lineside.files import writing
 
 from . import timing_cache as cache_file
-from .device._trt import logger as new_logger
-from .device._trt import tensorrt
-from .device.choose import open_device
-from .files.engine_precision import layer_precisions
-from .files.profiles import BatchProfiles
 from .memory import Estimate, available_ram, workspace_bytes
 from .parser_hints import refuse_parser_errors
 

@@ -21,10 +21,10 @@ import tifffile
 from numpy.typing import NDArray
 
 from lineside import ConfigError, DeviceError, LinesideError, MissingPackageError, ModelError, OutputError
-from lineside.engine import build as build_module
-from lineside.engine import build_process
-from lineside.engine.build import BuildOptions, build
-from lineside.engine.build_progress import Listener
+from lineside.engine.builder import build as build_module
+from lineside.engine.builder import build_process
+from lineside.engine.builder.build import BuildOptions, build
+from lineside.engine.builder.build_progress import Listener
 from lineside.engine.device import driver
 from lineside.engine.device.driver import Driver, Gpu
 from lineside.engine.files.golden import read_golden
@@ -189,7 +189,7 @@ def planned(onnx: OnnxFile, convolutions: tuple[str, ...]) -> OnnxFile:
 def test_an_int8_file_without_int8_layers_is_refused_unless_the_user_keeps_it(
     models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from lineside.engine import plan as plan_module
+    from lineside.engine.builder import plan as plan_module
 
     monkeypatch.setattr(plan_module, "read_onnx", lambda path: planned(read_onnx(path), ("a", "b")))
     with pytest.raises(ModelError, match="0 of 2 planned") as error:

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from lineside import ConfigError, DeviceError, OutputError
-from lineside.engine import timing_cache
-from lineside.engine.timing_cache import attach, identity, save
+from lineside.engine.builder import timing_cache
+from lineside.engine.builder.timing_cache import attach, identity, save
 
 ORIN = identity(tensorrt="10.3.0", gpu="Orin", compute_capability=(8, 7))
 TRT = ModuleType("tensorrt")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pytest
 
 from lineside import ModelError
-from lineside.engine.parser_hints import hint, refuse_parser_errors
+from lineside.engine.builder.parser_hints import hint, refuse_parser_errors
 
 
 @dataclass

@@ -11,12 +11,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from lineside.engine.files.onnx_file import OnnxFile, read_onnx
+from lineside.engine.files.profiles import BatchProfiles, Profile
 from lineside.errors import ConfigError, ModelError
 
 from .build_command import build_command
 from .build_options import BuildOptions
-from .files.onnx_file import OnnxFile, read_onnx
-from .files.profiles import BatchProfiles, Profile
 from .memory import Estimate, estimate
 
 OLDEST_OPSET = 11

@@ -11,11 +11,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from lineside.engine.files.io_forms import CONTRACTS
+from lineside.engine.files.onnx_file import OnnxFile
+from lineside.engine.files.profiles import BatchProfiles
 from lineside.errors import ConfigError, DeviceError
-
-from .files.io_forms import CONTRACTS
-from .files.onnx_file import OnnxFile
-from .files.profiles import BatchProfiles
 
 MIB = 2**20
 MEMINFO = Path("/proc/meminfo")

@@ -25,7 +25,7 @@ from lineside.errors import DeviceError, LinesideError
 from .build_child import Job
 from .build_progress import Listener, relay
 
-COMMAND = (sys.executable, "-m", "lineside.engine.build_child")
+COMMAND = (sys.executable, "-m", "lineside.engine.builder.build_child")
 _SAID_LINES = 12
 """Of the child's stderr, the last ones, in an error."""
 
