@@ -25,7 +25,7 @@ from lineside.dataset import Dataset
 from lineside.engine.files.tuned import Tuned, this_machine
 from lineside.engine.inspector import Inspector
 from lineside.engine.machine import physical_cores
-from lineside.engine.qualification import Qualification, Strips, Subject, qualify
+from lineside.engine.qualify.qualification import Qualification, Strips, Subject, qualify
 from lineside.errors import CalibrationError
 from lineside.files import file_being_written
 from lineside.graph.float_model import FloatModel

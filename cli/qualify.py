@@ -18,7 +18,7 @@ from ._gate import criteria_table, flips_table
 from ._models import open_model
 
 if TYPE_CHECKING:
-    from lineside.engine.qualification import Qualification
+    from lineside.engine.qualify.qualification import Qualification
 
 
 def qualify(
@@ -44,9 +44,9 @@ def qualify(
     Example: lineside qualify strip.int8.onnx --reference strip.onnx --dataset DATASET --report REPORT
     """
     from lineside.engine.files.qualification_mark import mark
-    from lineside.engine.qualification import Strips, Subject
-    from lineside.engine.qualification import qualify as qualify_model
-    from lineside.engine.qualification_page import page_of
+    from lineside.engine.qualify.qualification import Strips, Subject
+    from lineside.engine.qualify.qualification import qualify as qualify_model
+    from lineside.engine.qualify.qualification_page import page_of
 
     check_json(json, force=force)
     with open_model(reference) as trusted, open_model(candidate) as opened:

@@ -21,14 +21,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lineside.dataset import Sample, read_sample
+from lineside.engine.inspector import Inspector
 from lineside.errors import ModelError, OutputError
 from lineside.files import make_output_folder, writing
 from lineside.judge.compare import HeatDifference
 from lineside.judge.evaluation import HeatmapModel, StripRow
 from lineside.judge.outcome import LEVELS, StripOutcome, outcome_of
 from lineside.progress import Progress, silent
-
-from .inspector import Inspector
 
 FILE = "strips.jsonl"
 SCHEMA = 1

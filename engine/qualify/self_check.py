@@ -16,12 +16,12 @@ from typing import Any, Protocol, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from lineside.engine.result import Result
 from lineside.errors import ModelError, StripError
 from lineside.judge.evaluation import HeatmapModel
 from lineside.spec import CHANNELS, FULL_SCALE
 
 from .probes import Probes
-from .result import Result
 
 SAME = 1e-3
 """Two answers to one strip may be this far apart (design 8: bit for bit, or within 1e-3)."""

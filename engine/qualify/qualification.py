@@ -18,6 +18,9 @@ from typing import Any, Literal
 import numpy as np
 
 from lineside.dataset import GOOD, Dataset, Sample
+from lineside.engine.files.profiles import BatchProfiles
+from lineside.engine.files.qualification_mark import mark_of
+from lineside.engine.inspector import Inspector
 from lineside.errors import DatasetError, ModelError
 from lineside.judge.evaluation import HeatmapModel
 from lineside.judge.gate import MARGIN, GateDecision, decide
@@ -25,12 +28,9 @@ from lineside.manifest import checked_threshold, sha256_of_file, versions
 from lineside.progress import Progress, silent
 from lineside.reader import read_strip
 
-from .compared import Compared, compare_strips, prepare_folder
-from .files.profiles import BatchProfiles
-from .files.qualification_mark import mark_of
-from .inspector import Inspector
 from .probes import Probes
 from .self_check import Check, self_checks
+from .strip_results import Compared, compare_strips, prepare_folder
 
 SCHEMA = 1
 WORST = 10

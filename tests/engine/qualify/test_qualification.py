@@ -15,9 +15,9 @@ from PIL import Image
 
 from lineside import Inspector, StripSpec
 from lineside.dataset import Dataset
-from lineside.engine.compared import FILE
-from lineside.engine.qualification import Qualification, Strips, Subject, qualify
-from lineside.engine.qualification_page import page_of
+from lineside.engine.qualify.qualification import Qualification, Strips, Subject, qualify
+from lineside.engine.qualify.qualification_page import page_of
+from lineside.engine.qualify.strip_results import FILE
 from lineside.errors import DatasetError, ModelError, OutputError
 
 GOOD, SPOTS = 6, 6

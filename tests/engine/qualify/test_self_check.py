@@ -11,9 +11,9 @@ import pytest
 from numpy.typing import NDArray
 
 from lineside import Inspector, StripSpec
-from lineside.engine.probes import PITCH_PX, Probes
+from lineside.engine.qualify.probes import PITCH_PX, Probes
+from lineside.engine.qualify.self_check import Check, self_checks
 from lineside.engine.run.onnxruntime_backend import OnnxRuntimeBackend
-from lineside.engine.self_check import Check, self_checks
 from lineside.errors import ModelError
 
 BATCHES = (1, 3, 4)

@@ -23,8 +23,8 @@ from lineside.judge.pixel_metrics import label_regions
 from lineside.pictures.colormap import rgb_from_heat
 from lineside.pictures.page import FAILED, facts_of, page, picture_of, table_of
 
-from .compared import Compared
 from .qualification import Qualification, Subject
+from .strip_results import Compared
 
 OVERVIEW_PX = 976
 """Long edge of a whole strip in the page: that of the preset, so that it is shown as it is."""
