@@ -65,7 +65,7 @@ def build(
     from lineside.engine.builder.build_options import BuildOptions
     from lineside.engine.files.golden import choose
     from lineside.engine.files.profiles import BatchProfiles
-    from lineside.engine.sources import find_sources
+    from lineside.engine.infer.strip_names import find_sources
 
     check_json(json, force=force)
     strips = [source.path for source in find_sources(golden, out=out)] if golden else []

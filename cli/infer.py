@@ -12,7 +12,7 @@ from ._console import ForceOption, JsonOption, ProviderOption, bar, check_json, 
 
 if TYPE_CHECKING:
     from lineside.engine.device.protocol import CudaBackend
-    from lineside.engine.folder import Summary
+    from lineside.engine.infer.folder import Summary
 
 
 def infer(
@@ -43,9 +43,9 @@ def infer(
 
     Example: lineside infer strip.engine data/test --out results --fallback strip.onnx
     """
-    from lineside.engine.folder import FolderOptions, inspect_files
+    from lineside.engine.infer.folder import FolderOptions, inspect_files
+    from lineside.engine.infer.strip_names import find_sources
     from lineside.engine.inspector import Inspector
-    from lineside.engine.sources import find_sources
 
     check_json(json, force=force)
     sources = find_sources(paths, out=out)

@@ -18,6 +18,8 @@ from typing import Any
 
 import tifffile
 
+from lineside.engine.inspector import Inspector
+from lineside.engine.result import Result, Verdict
 from lineside.errors import ModelError, StripError
 from lineside.files import file_being_written, json_text, make_output_folder, write_text, writing
 from lineside.pictures.panels import Finding, draw_panels
@@ -25,9 +27,7 @@ from lineside.progress import Progress, silent
 from lineside.reader import read_strip
 from lineside.spec import StripSpec
 
-from .inspector import Inspector
-from .result import Result, Verdict
-from .sources import Source
+from .strip_names import Source
 
 SCHEMA = 1
 LISTED_FAILURES = 10

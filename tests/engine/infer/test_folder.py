@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from lineside import Inspector, OutputError, StripError
-from lineside.engine import folder
-from lineside.engine.folder import PARTIAL, FolderOptions, Summary, inspect_files
-from lineside.engine.sources import find_sources
+from lineside.engine.infer import folder
+from lineside.engine.infer.folder import PARTIAL, FolderOptions, Summary, inspect_files
+from lineside.engine.infer.strip_names import find_sources
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from lineside import StripError
-from lineside.engine.sources import find_sources
+from lineside.engine.infer.strip_names import find_sources
 
 
 @pytest.fixture
