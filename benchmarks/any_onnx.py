@@ -28,7 +28,7 @@ from lineside.errors import ConfigError, ModelError
 from lineside.manifest import PREFIX, ModelManifest
 
 from .axes import Axes, Case, Possible, Runner, Shape
-from .inputs import Rotation, tensors
+from .measure.inputs import Rotation, tensors
 
 BARE: tuple[Runner, ...] = ("onnxruntime", "openvino")
 

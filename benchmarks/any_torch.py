@@ -25,7 +25,7 @@ from lineside.errors import ModelError
 
 from .any_onnx import Graph, possible_of_inputs, taken
 from .axes import Axes, Case, Possible
-from .inputs import tensors
+from .measure.inputs import tensors
 
 SUFFIX = ".pt2"
 

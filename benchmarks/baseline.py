@@ -22,9 +22,9 @@ from lineside.errors import ConfigError
 from lineside.judge.bootstrap import Interval
 
 from .axes import Case
-from .environment import environment, machine_of
+from .measure.environment import environment, machine_of
+from .measure.stats import ratio_of_separate_medians
 from .measurement import SCHEMA, Measurement
-from .stats import ratio_of_separate_medians
 
 ALLOWED = 0.10
 """How much slower is no regression, unless the user says otherwise."""

@@ -33,16 +33,16 @@ from .axes import Axes, Case, cases_of
 from .bench_options import BenchOptions
 from .bench_roofline import count_cases, with_rooflines
 from .cold_start import ColdStart, cold_start
-from .environment import environment
-from .gpu_stages import EngineMemory, OnDevice, memory_of, open_on_gpu
-from .latency import Backend, Row, measure_loads
+from .measure.engine_stages import EngineMemory, OnDevice, memory_of, open_on_gpu
+from .measure.environment import environment
+from .measure.latency import Backend, Row, measure_loads
+from .measure.throttle import ThrottleWatch
+from .measure.yardstick import Yardstick
 from .measurement import FLAT_OUT, BenchRow, Measurement
 from .power import energy_of, open_meters
 from .soak import Minute, soak
 from .strip_files import StripFolder
 from .subjects import Subject, open_subject, possible_of
-from .throttle import ThrottleWatch
-from .yardstick import Yardstick
 
 LEAST_SOUND = 0.5
 """Of the rounds: where the machine held itself back for more than half of them there is no ratio."""

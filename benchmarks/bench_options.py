@@ -7,7 +7,7 @@ from pathlib import Path
 
 from lineside.errors import ConfigError
 
-from .latency import LatencyOptions
+from .measure.latency import LatencyOptions
 from .measurement import FLAT_OUT, PACED
 
 

@@ -32,7 +32,7 @@ from lineside.pictures.svg import (
 )
 
 from .baseline import Against
-from .environment import machine_of
+from .measure.environment import machine_of
 from .measurement import FLAT_OUT, BenchRow, Measurement
 from .report import CELLS, CHANGE_CELLS, cells_of, change_cells_of, gpu_memory_cells, number, remarks_of, stage_cells, stage_name
 from .roofline_plot import roofline_parts

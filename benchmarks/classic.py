@@ -28,7 +28,7 @@ from .axes import Axes, Case, Runner, cases_of
 from .bench import bench
 from .bench_options import BenchOptions
 from .bench_page import page_of
-from .console import console
+from .measure.console import console
 from .measurement import BenchRow, Measurement
 from .report import csv_of, number, remarks_of
 from .subjects import open_subject, possible_of

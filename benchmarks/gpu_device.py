@@ -16,7 +16,7 @@ from lineside.engine.device.choose import open_device
 from lineside.engine.device.protocol import Device, Stream
 
 from .gpu_steps import Bench, check
-from .stats import Percentiles
+from .measure.stats import Percentiles
 
 ROUNDS = 50
 WARM_UP = 5

@@ -9,8 +9,8 @@ from lineside.engine.device._trt import tensorrt
 from lineside.engine.device.choose import open_device
 from lineside.manifest import versions
 
-from .environment import environment
 from .gpu_steps import Bench
+from .measure.environment import environment
 
 PACKAGES = ("cuda-python", "cuda-bindings", "pycuda", "polygraphy", "torch", "onnxruntime-gpu", "onnxruntime", "numpy", "triton")
 

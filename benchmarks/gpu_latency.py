@@ -24,12 +24,12 @@ from lineside.errors import ModelError
 from lineside.judge.threshold import DEFAULT_THRESHOLD
 
 from .gpu_limits import floor_ms
-from .gpu_stages import COMPUTE, OnGpu, open_on_gpu
 from .gpu_steps import FIRST, Bench, check
-from .inputs import InTurn
 from .inspected import INFERENCE, Inspected
-from .latency import Backend, LatencyOptions, Row, measure
-from .nvml import read_gpus
+from .measure.engine_stages import COMPUTE, OnGpu, open_on_gpu
+from .measure.inputs import InTurn
+from .measure.latency import Backend, LatencyOptions, Row, measure
+from .measure.nvml import read_gpus
 
 HOST, GPU = "host", "GPU"
 WARM_UP_S = 1.0

@@ -21,9 +21,9 @@ from lineside.manifest import versions
 from lineside.spec import CHANNELS, FULL_SCALE
 
 from .gpu_steps import Bench
-from .inputs import InTurn
 from .inspected import Inspected
-from .latency import Backend, LatencyOptions, measure
+from .measure.inputs import InTurn
+from .measure.latency import Backend, LatencyOptions, measure
 
 WARM_UP_S = 2.0
 SECONDS = 8.0

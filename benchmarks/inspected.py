@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from lineside.engine.inspector import Inspector
 from lineside.engine.result import Result
 
-from .inputs import Strips
+from .measure.inputs import Strips
 
 READ, CONVERT, INFERENCE, POST = "read", "convert", "inference", "post"
 _NS_PER_MS = 1e6

@@ -34,9 +34,9 @@ from lineside.graph.float_model import FloatModel
 from lineside.graph.layers import layers_of
 from lineside.graph.splice import spliced
 
-from .console import console
-from .environment import environment
-from .latency import LatencyOptions, Row, measure
+from .measure.console import console
+from .measure.environment import environment
+from .measure.latency import LatencyOptions, Row, measure
 
 if TYPE_CHECKING:
     import onnx

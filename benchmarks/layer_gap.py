@@ -30,10 +30,10 @@ from lineside.graph.float_model import FloatModel
 from lineside.graph.network import base_name
 
 from .any_onnx import openvino_options
-from .console import console
-from .environment import environment
 from .int8_speed import feed_of, shortest_runs_ms
-from .latency import LatencyOptions, Row, measure
+from .measure.console import console
+from .measure.environment import environment
+from .measure.latency import LatencyOptions, Row, measure
 
 Feed = Mapping[str, NDArray[np.generic]]
 PROFILED_RUNS = 5

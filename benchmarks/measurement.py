@@ -14,8 +14,8 @@ from lineside.judge.bootstrap import Interval
 
 from .axes import Case
 from .cold_start import ColdStart
-from .gpu_stages import OnDevice
-from .latency import Row
+from .measure.engine_stages import OnDevice
+from .measure.latency import Row
 from .peak import Peak
 from .roofline import Placed
 from .soak import Minute

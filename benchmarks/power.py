@@ -17,7 +17,7 @@ from typing import Protocol
 
 from lineside.engine.machine import ROOT
 
-from .nvml import NvmlSession
+from .measure.nvml import NvmlSession
 from .subjects import Subject
 
 SECONDS = 3.0

@@ -39,9 +39,9 @@ from lineside.judge.gate import GateDecision, decide
 
 from .axes import Case
 from .cold_start import ColdStart, cold_start
-from .console import console
-from .environment import environment
-from .latency import LatencyOptions, Row
+from .measure.console import console
+from .measure.environment import environment
+from .measure.latency import LatencyOptions, Row
 from .modelopt_quantizer import modelopt_is_there, write_with_modelopt
 from .static_quantizer import write_statically_quantized
 from .tilings import measure_models

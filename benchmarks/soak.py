@@ -16,9 +16,9 @@ from typing import Any
 
 from lineside.progress import Progress, silent
 
-from .latency import LatencyOptions, measure, nothing_known
-from .nvml import read_gpus
-from .stats import Percentiles
+from .measure.latency import LatencyOptions, measure, nothing_known
+from .measure.nvml import read_gpus
+from .measure.stats import Percentiles
 from .subjects import Subject
 
 MINUTE_S = 60.0

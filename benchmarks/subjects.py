@@ -32,8 +32,8 @@ from .any_onnx import open_graph, possible_of_onnx
 from .any_torch import SUFFIX as EXPORTED
 from .any_torch import open_exported, possible_of_exported
 from .axes import Axes, Case, Possible
-from .inputs import Strips, strips
 from .inspected import INFERENCE, READ, Inspected
+from .measure.inputs import Strips, strips
 from .strip_files import StripFolder
 
 CHECKPOINT = ".pt"

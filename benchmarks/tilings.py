@@ -25,11 +25,11 @@ from lineside.files import refuse_existing, write_json
 
 from .axes import Case
 from .cold_start import cold_start
-from .console import console
-from .environment import environment
-from .inputs import strips
 from .inspected import Inspected
-from .latency import LatencyOptions, Row, measure
+from .measure.console import console
+from .measure.environment import environment
+from .measure.inputs import strips
+from .measure.latency import LatencyOptions, Row, measure
 
 
 def measure_models(paths: Sequence[Path], options: LatencyOptions, *, threads: int | None = None) -> tuple[Row, ...]:

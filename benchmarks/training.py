@@ -36,10 +36,10 @@ from lineside.synth.defects import DefectOptions, add_defects
 from lineside.synth.synthetic import SynthOptions, synthesize
 from lineside.tiles import cut
 
-from .console import console
-from .environment import environment
-from .latency import LatencyOptions, Row, measure
-from .stats import Percentiles
+from .measure.console import console
+from .measure.environment import environment
+from .measure.latency import LatencyOptions, Row, measure
+from .measure.stats import Percentiles
 
 if TYPE_CHECKING:
     from lineside.train.config import TrainOptions

@@ -26,11 +26,11 @@ from lineside.files import refuse_existing, write_json
 from lineside.judge.bootstrap import Interval
 from lineside.judge.threshold import DEFAULT_THRESHOLD
 
-from .console import console
-from .environment import environment
-from .inputs import ARRAYS, strips
 from .inspected import CONVERT, POST, Inspected
-from .latency import LatencyOptions, Row, measure
+from .measure.console import console
+from .measure.environment import environment
+from .measure.inputs import ARRAYS, strips
+from .measure.latency import LatencyOptions, Row, measure
 
 
 @dataclass(frozen=True, kw_only=True)

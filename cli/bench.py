@@ -73,7 +73,7 @@ def bench(
     from lineside.benchmarks.baseline import Baseline
     from lineside.benchmarks.bench import bench as measure
     from lineside.benchmarks.bench_options import BenchOptions
-    from lineside.benchmarks.console import console
+    from lineside.benchmarks.measure.console import console
 
     check_json(json, force=force)
     axes = Axes.parse(batch=batch, threads=threads, providers=provider, shapes=shape or (), runners=runner, graph=graph)

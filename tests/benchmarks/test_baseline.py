@@ -13,9 +13,9 @@ import pytest
 from lineside.benchmarks.axes import Case
 from lineside.benchmarks.baseline import Baseline
 from lineside.benchmarks.bench_page import page_of
-from lineside.benchmarks.latency import Row
+from lineside.benchmarks.measure.latency import Row
+from lineside.benchmarks.measure.stats import Percentiles, ratio_of_separate_medians
 from lineside.benchmarks.measurement import BenchRow, Measurement
-from lineside.benchmarks.stats import Percentiles, ratio_of_separate_medians
 from lineside.errors import ConfigError
 
 MACHINE: dict[str, Any] = {

@@ -20,7 +20,7 @@ from lineside.benchmarks.gpu_latency import GPU, HOST, Entry
 from lineside.benchmarks.gpu_prepare import IOS, PRECISIONS, TILINGS
 from lineside.benchmarks.gpu_runner import Outcome
 from lineside.benchmarks.gpu_steps import FIRST, STEPS, Bench, Step
-from lineside.benchmarks.latency import LatencyOptions, measure
+from lineside.benchmarks.measure.latency import LatencyOptions, measure
 from lineside.engine.device import driver
 from lineside.engine.device.driver import Driver, Gpu
 from lineside.errors import DeviceError

@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lineside.benchmarks import nvml as nvml_module
-from lineside.benchmarks.latency import LatencyOptions
-from lineside.benchmarks.nvml import NvmlSession
+from lineside.benchmarks.measure import nvml as nvml_module
+from lineside.benchmarks.measure.latency import LatencyOptions
+from lineside.benchmarks.measure.nvml import NvmlSession
+from lineside.benchmarks.measure.throttle import HEAT, QUOTA, ThrottleWatch
 from lineside.benchmarks.power import energy_of, open_meters
 from lineside.benchmarks.soak import rss_mib, soak
 from lineside.benchmarks.subjects import Subject
-from lineside.benchmarks.throttle import HEAT, QUOTA, ThrottleWatch
 
 
 def write(path: Path, text: object) -> Path:

@@ -14,7 +14,7 @@ from rich.console import Console
 
 import lineside.benchmarks.precision as precision
 from lineside.benchmarks.cold_start import ColdStart
-from lineside.benchmarks.latency import LatencyOptions
+from lineside.benchmarks.measure.latency import LatencyOptions
 from lineside.calibration.ranges.ranges import CalibrateOptions
 from lineside.calibration.ranges.sampler import SampleOptions
 from lineside.dataset import Dataset

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lineside.benchmarks.latency import LatencyOptions
+from lineside.benchmarks.measure.latency import LatencyOptions
 from lineside.benchmarks.tilings import measure_models
 from lineside.errors import ConfigError
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 import lineside.benchmarks.tune as tuning
-from lineside.benchmarks.latency import Row
-from lineside.benchmarks.stats import Percentiles
+from lineside.benchmarks.measure.latency import Row
+from lineside.benchmarks.measure.stats import Percentiles
 from lineside.cli.main import main
 from lineside.engine.files.tuned import Tuned, tuned_path
 from lineside.engine.inspector import Inspector

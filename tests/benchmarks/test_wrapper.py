@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from lineside.benchmarks.latency import LatencyOptions
+from lineside.benchmarks.measure.latency import LatencyOptions
 from lineside.benchmarks.wrapper import measure_overhead, overhead_table
 
 MODELS = Path(__file__).parent.parent / "engine" / "models"

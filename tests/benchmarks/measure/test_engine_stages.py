@@ -18,7 +18,7 @@ from lineside.benchmarks.axes import Axes
 from lineside.benchmarks.bench import bench
 from lineside.benchmarks.bench_options import BenchOptions
 from lineside.benchmarks.bench_page import page_of
-from lineside.benchmarks.gpu_stages import memory_of, open_on_gpu
+from lineside.benchmarks.measure.engine_stages import memory_of, open_on_gpu
 from lineside.benchmarks.report import csv_of, gpu_memory_cells, remarks_of, stage_cells
 from lineside.engine.builder.build import build
 from lineside.engine.builder.build_options import BuildOptions
@@ -27,7 +27,7 @@ from lineside.errors import DeviceError
 
 pytest.importorskip("onnxruntime", reason="the stand-in runs engines with it")
 
-MODELS = Path(__file__).parents[1] / "engine" / "models"
+MODELS = Path(__file__).parents[2] / "engine" / "models"
 MIB = 2**20
 QUICK = BenchOptions(seconds=0.3, warm_up_seconds=0.05, loads=2, cold=False)
 

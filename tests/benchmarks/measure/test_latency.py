@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 
-from lineside.benchmarks import latency
-from lineside.benchmarks.latency import WINDOW, LatencyOptions, measure, measure_loads
+from lineside.benchmarks.measure import latency
+from lineside.benchmarks.measure.latency import WINDOW, LatencyOptions, measure, measure_loads
 from lineside.errors import ConfigError
 
 

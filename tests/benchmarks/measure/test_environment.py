@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from lineside.benchmarks import nvml
-from lineside.benchmarks.environment import environment
+from lineside.benchmarks.measure import nvml
+from lineside.benchmarks.measure.environment import environment
 
 
 def write(path: Path, text: str) -> None:
@@ -59,7 +59,7 @@ def test_a_machine_that_tells_nothing_is_no_error(tmp_path: Path) -> None:
 
 def test_the_environment_imports_nothing_heavy() -> None:
     code = (
-        "import sys; from lineside.benchmarks.environment import environment; environment();"
+        "import sys; from lineside.benchmarks.measure.environment import environment; environment();"
         "assert not {'torch', 'tensorrt', 'onnxruntime', 'cuda'} & set(sys.modules), sorted(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

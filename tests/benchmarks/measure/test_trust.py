@@ -15,10 +15,10 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from lineside.benchmarks import latency
 from lineside.benchmarks.bench import AGAIN, doubt_of
-from lineside.benchmarks.inputs import Rotation, tensors
-from lineside.benchmarks.latency import LatencyOptions, Row, measure, measure_loads
+from lineside.benchmarks.measure import latency
+from lineside.benchmarks.measure.inputs import Rotation, tensors
+from lineside.benchmarks.measure.latency import LatencyOptions, Row, measure, measure_loads
 from lineside.benchmarks.subjects import Subject
 
 COMPUTE_MS = 4.0

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats as scipy_stats
 
-from lineside.benchmarks.stats import Percentiles, expanded, median_ratio
+from lineside.benchmarks.measure.stats import Percentiles, expanded, median_ratio
 from lineside.errors import ConfigError
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lineside.benchmarks.inputs import ARRAYS, Rotation, strips, tensors
+from lineside.benchmarks.measure.inputs import ARRAYS, Rotation, strips, tensors
 from lineside.spec import PRESETS
 
 

@@ -1,0 +1,1 @@
+"""How one measures: interleaved latency, statistics, clocks and throttling, the machine's state."""
