@@ -21,10 +21,10 @@ import numpy as np
 from lineside.errors import ConfigError
 from lineside.judge.bootstrap import Interval
 
-from .axes import Case
 from .measure.environment import environment, machine_of
 from .measure.stats import ratio_of_separate_medians
 from .measurement import SCHEMA, Measurement
+from .subjects.cases import Case
 
 ALLOWED = 0.10
 """How much slower is no regression, unless the user says otherwise."""

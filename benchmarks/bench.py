@@ -28,8 +28,6 @@ from lineside.judge.bootstrap import Interval
 from lineside.manifest import sha256_of_file
 from lineside.progress import Progress, silent
 
-from .any_onnx import refuse_unused_shapes
-from .axes import Axes, Case, cases_of
 from .bench_options import BenchOptions
 from .bench_roofline import count_cases, with_rooflines
 from .cold_start import ColdStart, cold_start
@@ -41,8 +39,10 @@ from .measure.yardstick import Yardstick
 from .measurement import FLAT_OUT, BenchRow, Measurement
 from .power import energy_of, open_meters
 from .soak import Minute, soak
-from .strip_files import StripFolder
-from .subjects import Subject, open_subject, possible_of
+from .subjects.any_onnx import refuse_unused_shapes
+from .subjects.cases import Axes, Case, cases_of
+from .subjects.strip_files import StripFolder
+from .subjects.subjects import Subject, open_subject, possible_of
 
 LEAST_SOUND = 0.5
 """Of the rounds: where the machine held itself back for more than half of them there is no ratio."""

@@ -17,11 +17,11 @@ from lineside.engine.run.open_backend import ONNX
 from lineside.errors import ModelError
 from lineside.progress import Progress, silent
 
-from .axes import Case
-from .inspected import INFERENCE
 from .measurement import FLAT_OUT, BenchRow
 from .peak import Peak, measure_peak
 from .roofline import placed
+from .subjects.cases import Case
+from .subjects.inspector_subject import INFERENCE
 from .work import Work, count_work
 
 _MS_PER_S = 1e3

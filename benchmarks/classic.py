@@ -24,14 +24,14 @@ from lineside.errors import ModelError
 from lineside.files import make_output_folder, write_json, write_text
 from lineside.manifest import versions
 
-from .axes import Axes, Case, Runner, cases_of
 from .bench import bench
 from .bench_options import BenchOptions
 from .bench_page import page_of
 from .measure.console import console
 from .measurement import BenchRow, Measurement
 from .report import csv_of, number, remarks_of
-from .subjects import open_subject, possible_of
+from .subjects.cases import Axes, Case, Runner, cases_of
+from .subjects.subjects import open_subject, possible_of
 from .zoo import ZooOptions, write_zoo
 from .zoo_difference import Difference, differences
 from .zoo_files import IN_PYTORCH, VARIANTS, files_of

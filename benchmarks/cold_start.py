@@ -20,8 +20,8 @@ import typer
 
 from lineside.errors import ModelError
 
-from .axes import Case
-from .subjects import import_runtime, open_subject
+from .subjects.cases import Case
+from .subjects.subjects import import_runtime, open_subject
 
 _NS_PER_MS = 1e6
 _KIB_PER_MIB = 1024

@@ -25,11 +25,11 @@ from lineside.judge.threshold import DEFAULT_THRESHOLD
 
 from .gpu_limits import floor_ms
 from .gpu_steps import FIRST, Bench, check
-from .inspected import INFERENCE, Inspected
 from .measure.engine_stages import COMPUTE, OnGpu, open_on_gpu
 from .measure.inputs import InTurn
 from .measure.latency import Backend, LatencyOptions, Row, measure
 from .measure.nvml import read_gpus
+from .subjects.inspector_subject import INFERENCE, Inspected
 
 HOST, GPU = "host", "GPU"
 WARM_UP_S = 1.0

@@ -21,9 +21,9 @@ from lineside.manifest import versions
 from lineside.spec import CHANNELS, FULL_SCALE
 
 from .gpu_steps import Bench
-from .inspected import Inspected
 from .measure.inputs import InTurn
 from .measure.latency import Backend, LatencyOptions, measure
+from .subjects.inspector_subject import Inspected
 
 WARM_UP_S = 2.0
 SECONDS = 8.0

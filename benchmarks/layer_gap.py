@@ -29,11 +29,11 @@ from lineside.files import refuse_existing, write_json
 from lineside.graph.float_model import FloatModel
 from lineside.graph.network import base_name
 
-from .any_onnx import openvino_options
 from .int8_speed import feed_of, shortest_runs_ms
 from .measure.console import console
 from .measure.environment import environment
 from .measure.latency import LatencyOptions, Row, measure
+from .subjects.any_onnx import openvino_options
 
 Feed = Mapping[str, NDArray[np.generic]]
 PROFILED_RUNS = 5

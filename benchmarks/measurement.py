@@ -12,13 +12,13 @@ from typing import Any
 
 from lineside.judge.bootstrap import Interval
 
-from .axes import Case
 from .cold_start import ColdStart
 from .measure.engine_stages import OnDevice
 from .measure.latency import Row
 from .peak import Peak
 from .roofline import Placed
 from .soak import Minute
+from .subjects.cases import Case
 
 SCHEMA = 1
 FLAT_OUT, PACED = "flat out", "paced"

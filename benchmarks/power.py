@@ -18,7 +18,7 @@ from typing import Protocol
 from lineside.engine.machine import ROOT
 
 from .measure.nvml import NvmlSession
-from .subjects import Subject
+from .subjects.subjects import Subject
 
 SECONDS = 3.0
 """Of one subject: a hundred steps of the slowest counter."""

@@ -37,13 +37,13 @@ from lineside.graph.float_model import FloatModel
 from lineside.judge.compare import compare
 from lineside.judge.gate import GateDecision, decide
 
-from .axes import Case
 from .cold_start import ColdStart, cold_start
 from .measure.console import console
 from .measure.environment import environment
 from .measure.latency import LatencyOptions, Row
 from .modelopt_quantizer import modelopt_is_there, write_with_modelopt
 from .static_quantizer import write_statically_quantized
+from .subjects.cases import Case
 from .tilings import measure_models
 
 T = TypeVar("T")

@@ -19,7 +19,7 @@ from lineside.progress import Progress, silent
 from .measure.latency import LatencyOptions, measure, nothing_known
 from .measure.nvml import read_gpus
 from .measure.stats import Percentiles
-from .subjects import Subject
+from .subjects.subjects import Subject
 
 MINUTE_S = 60.0
 _MIB = 2**20

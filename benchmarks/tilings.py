@@ -23,13 +23,13 @@ from lineside.engine.inspector import Inspector
 from lineside.errors import ConfigError
 from lineside.files import refuse_existing, write_json
 
-from .axes import Case
 from .cold_start import cold_start
-from .inspected import Inspected
 from .measure.console import console
 from .measure.environment import environment
 from .measure.inputs import strips
 from .measure.latency import LatencyOptions, Row, measure
+from .subjects.cases import Case
+from .subjects.inspector_subject import Inspected
 
 
 def measure_models(paths: Sequence[Path], options: LatencyOptions, *, threads: int | None = None) -> tuple[Row, ...]:

@@ -33,10 +33,10 @@ from lineside.judge.bootstrap import Interval
 from lineside.manifest import Tiling, sha256_of_file
 from lineside.progress import Progress, silent
 
-from .inspected import Inspected
 from .measure.environment import environment
 from .measure.inputs import strips
 from .measure.latency import LatencyOptions, Row, measure
+from .subjects.inspector_subject import Inspected
 
 CHECKPOINT = ".pt"
 FLOAT = "fp32"

@@ -26,11 +26,11 @@ from lineside.files import refuse_existing, write_json
 from lineside.judge.bootstrap import Interval
 from lineside.judge.threshold import DEFAULT_THRESHOLD
 
-from .inspected import CONVERT, POST, Inspected
 from .measure.console import console
 from .measure.environment import environment
 from .measure.inputs import ARRAYS, strips
 from .measure.latency import LatencyOptions, Row, measure
+from .subjects.inspector_subject import CONVERT, POST, Inspected
 
 
 @dataclass(frozen=True, kw_only=True)

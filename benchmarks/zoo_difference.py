@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .axes import Case
-from .subjects import open_subject
+from .subjects.cases import Case
+from .subjects.subjects import open_subject
 from .zoo_network import Array, Decide
 
 

@@ -18,7 +18,7 @@ from typing import Any
 from lineside._optional import require
 from lineside.files import file_being_written
 
-from .any_torch import SUFFIX
+from .subjects.any_torch import SUFFIX
 from .zoo_network import Array, Network
 
 OPSET = 18

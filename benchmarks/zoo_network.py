@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from lineside.errors import ConfigError
 
-from .axes import Shape
+from .subjects.cases import Shape
 
 Array = NDArray[Any]
 Decide = Callable[[Array], Array]

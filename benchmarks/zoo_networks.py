@@ -16,7 +16,7 @@ from lineside._optional import require
 from lineside.spec import CHANNELS, POOLINGS
 
 from . import zoo_sam2_inputs as sam2
-from .axes import Shape
+from .subjects.cases import Shape
 from .zoo_network import Decide, Network, above_zero, largest_of
 
 IMAGENET_CLASSES = 1000

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from lineside.spec import CHANNELS
 
-from .axes import Shape
+from .subjects.cases import Shape
 
 PICTURE_PX = 1024
 """The side that it was published with."""

@@ -18,9 +18,9 @@ from ._console import ANSWER_IS_NO, STDOUT, ForceOption, JsonOption, ProviderOpt
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from lineside.benchmarks.axes import Case
     from lineside.benchmarks.baseline import Against
     from lineside.benchmarks.measurement import Measurement
+    from lineside.benchmarks.subjects.cases import Case
 
 
 def bench(
@@ -69,11 +69,11 @@ def bench(
 
     Example: lineside bench resnet18.onnx --shape input=1x3x224x224 --batch 1,16 --runner onnxruntime,openvino
     """
-    from lineside.benchmarks.axes import Axes
     from lineside.benchmarks.baseline import Baseline
     from lineside.benchmarks.bench import bench as measure
     from lineside.benchmarks.bench_options import BenchOptions
     from lineside.benchmarks.measure.console import console
+    from lineside.benchmarks.subjects.cases import Axes
 
     check_json(json, force=force)
     axes = Axes.parse(batch=batch, threads=threads, providers=provider, shapes=shape or (), runners=runner, graph=graph)

@@ -13,12 +13,12 @@ from typing import Any
 
 import pytest
 
-from lineside.benchmarks.axes import Axes
 from lineside.benchmarks.bench import bench, reference_of
 from lineside.benchmarks.bench_options import BenchOptions
 from lineside.benchmarks.bench_page import page_of
 from lineside.benchmarks.measurement import Measurement
 from lineside.benchmarks.report import CELLS, cells_of, csv_of, number, remarks_of
+from lineside.benchmarks.subjects.cases import Axes
 from lineside.errors import ConfigError, ModelError
 
 pytest.importorskip("onnxruntime", reason="it runs the models")

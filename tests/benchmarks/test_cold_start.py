@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from lineside.benchmarks.axes import Case
 from lineside.benchmarks.cold_start import cold_start
+from lineside.benchmarks.subjects.cases import Case
 from lineside.errors import ModelError
 
 pytest.importorskip("onnxruntime", reason="it runs the model")

@@ -15,7 +15,7 @@ from lineside.benchmarks.measure.nvml import NvmlSession
 from lineside.benchmarks.measure.throttle import HEAT, QUOTA, ThrottleWatch
 from lineside.benchmarks.power import energy_of, open_meters
 from lineside.benchmarks.soak import rss_mib, soak
-from lineside.benchmarks.subjects import Subject
+from lineside.benchmarks.subjects.subjects import Subject
 
 
 def write(path: Path, text: object) -> Path:

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from lineside.benchmarks.axes import Axes
 from lineside.benchmarks.bench import bench
 from lineside.benchmarks.bench_options import BenchOptions
 from lineside.benchmarks.peak import Peak, measure_peak
 from lineside.benchmarks.roofline import placed
+from lineside.benchmarks.subjects.cases import Axes
 from lineside.benchmarks.work import FLOAT32, INT8, Work
 from lineside.manifest import Tiling
 

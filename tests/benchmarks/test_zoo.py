@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lineside.benchmarks.axes import Axes, Case, Shape, cases_of
 from lineside.benchmarks.classic import able_runners, told
-from lineside.benchmarks.subjects import possible_of
+from lineside.benchmarks.subjects.cases import Axes, Case, Shape, cases_of
+from lineside.benchmarks.subjects.subjects import possible_of
 from lineside.benchmarks.zoo import ZooOptions
 from lineside.benchmarks.zoo_difference import differences
 from lineside.benchmarks.zoo_files import VARIANTS, files_of, write_files

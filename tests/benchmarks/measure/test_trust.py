@@ -19,7 +19,7 @@ from lineside.benchmarks.bench import AGAIN, doubt_of
 from lineside.benchmarks.measure import latency
 from lineside.benchmarks.measure.inputs import Rotation, tensors
 from lineside.benchmarks.measure.latency import LatencyOptions, Row, measure, measure_loads
-from lineside.benchmarks.subjects import Subject
+from lineside.benchmarks.subjects.subjects import Subject
 
 COMPUTE_MS = 4.0
 RUNS = 200

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lineside._optional import require
+from lineside.benchmarks.measure.inputs import Strips, strips
 from lineside.engine.files.sidecar import EngineManifest, sidecar_path
 from lineside.engine.inspector import Inspector
 from lineside.engine.machine import physical_cores
@@ -31,9 +32,8 @@ from lineside.errors import ModelError
 from .any_onnx import open_graph, possible_of_onnx
 from .any_torch import SUFFIX as EXPORTED
 from .any_torch import open_exported, possible_of_exported
-from .axes import Axes, Case, Possible
-from .inspected import INFERENCE, READ, Inspected
-from .measure.inputs import Strips, strips
+from .cases import Axes, Case, Possible
+from .inspector_subject import INFERENCE, READ, Inspected
 from .strip_files import StripFolder
 
 CHECKPOINT = ".pt"

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lineside._optional import require
+from lineside.benchmarks.measure.inputs import Rotation, tensors
 from lineside.engine.files.io_forms import Tensor
 from lineside.engine.files.profiles import BatchProfiles, Profile
 from lineside.engine.machine import physical_cores
@@ -27,8 +28,7 @@ from lineside.engine.run.onnxruntime_providers import CPU, full_names
 from lineside.errors import ConfigError, ModelError
 from lineside.manifest import PREFIX, ModelManifest
 
-from .axes import Axes, Case, Possible, Runner, Shape
-from .measure.inputs import Rotation, tensors
+from .cases import Axes, Case, Possible, Runner, Shape
 
 BARE: tuple[Runner, ...] = ("onnxruntime", "openvino")
 

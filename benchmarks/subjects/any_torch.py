@@ -19,13 +19,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lineside._optional import require
+from lineside.benchmarks.measure.inputs import tensors
 from lineside.engine.files.io_forms import Tensor
 from lineside.engine.machine import physical_cores
 from lineside.errors import ModelError
 
 from .any_onnx import Graph, possible_of_inputs, taken
-from .axes import Axes, Case, Possible
-from .measure.inputs import tensors
+from .cases import Axes, Case, Possible
 
 SUFFIX = ".pt2"
 

@@ -11,17 +11,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lineside.benchmarks.axes import Axes
 from lineside.benchmarks.bench import bench
 from lineside.benchmarks.bench_options import BenchOptions
 from lineside.benchmarks.measurement import Measurement
 from lineside.benchmarks.report import stage_cells
-from lineside.benchmarks.strip_files import LEAST, MOST, StripFolder
+from lineside.benchmarks.subjects.cases import Axes
+from lineside.benchmarks.subjects.strip_files import LEAST, MOST, StripFolder
 from lineside.errors import ConfigError, LinesideError, StripError
 from lineside.reader import read_strip
 from lineside.spec import PRESETS, StripSpec
 
-MODELS = Path(__file__).parents[1] / "engine" / "models"
+MODELS = Path(__file__).parents[2] / "engine" / "models"
 SPEC = StripSpec(height_px=64, width_px=96, tile_px=32, rows=3, columns=4)
 WriteStrips = Callable[..., Path]
 

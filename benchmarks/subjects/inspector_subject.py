@@ -12,10 +12,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from lineside.benchmarks.measure.inputs import Strips
 from lineside.engine.inspector import Inspector
 from lineside.engine.result import Result
-
-from .measure.inputs import Strips
 
 READ, CONVERT, INFERENCE, POST = "read", "convert", "inference", "post"
 _NS_PER_MS = 1e6

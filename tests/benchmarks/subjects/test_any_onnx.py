@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lineside.benchmarks.any_onnx import open_graph, possible_of_onnx, refuse_unused_shapes
-from lineside.benchmarks.axes import Axes, cases_of
+from lineside.benchmarks.subjects.any_onnx import open_graph, possible_of_onnx, refuse_unused_shapes
+from lineside.benchmarks.subjects.cases import Axes, cases_of
 from lineside.errors import ConfigError, ModelError
 
 onnx = pytest.importorskip("onnx", reason="it makes the graphs")
 pytest.importorskip("onnxruntime", reason="it runs them")
 
-MODELS = Path(__file__).parents[1] / "engine" / "models"
+MODELS = Path(__file__).parents[2] / "engine" / "models"
 
 
 def write(path: Path, *inputs: tuple[str, list[object]], kind: str = "FLOAT") -> Path:

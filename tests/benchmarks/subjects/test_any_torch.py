@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lineside.benchmarks.any_torch import open_exported, possible_of_exported
-from lineside.benchmarks.axes import Axes, Case, cases_of
+from lineside.benchmarks.subjects.any_torch import open_exported, possible_of_exported
+from lineside.benchmarks.subjects.cases import Axes, Case, cases_of
 from lineside.benchmarks.zoo_difference import differences
 from lineside.errors import ModelError
 

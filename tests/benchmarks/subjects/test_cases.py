@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lineside.benchmarks.axes import Axes, Case, Possible, cases_of, labels
+from lineside.benchmarks.subjects.cases import Axes, Case, Possible, cases_of, labels
 from lineside.engine.files.profiles import BatchProfiles
 from lineside.errors import ConfigError
 
