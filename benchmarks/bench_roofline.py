@@ -18,11 +18,11 @@ from lineside.errors import ModelError
 from lineside.progress import Progress, silent
 
 from .measurement import FLAT_OUT, BenchRow
-from .peak import Peak, measure_peak
-from .roofline import placed
+from .roofline.peak import Peak, measure_peak
+from .roofline.roofline import placed
+from .roofline.work import Work, count_work
 from .subjects.cases import Case
 from .subjects.inspector_subject import INFERENCE
-from .work import Work, count_work
 
 _MS_PER_S = 1e3
 

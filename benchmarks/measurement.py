@@ -15,8 +15,8 @@ from lineside.judge.bootstrap import Interval
 from .cold_start import ColdStart
 from .measure.engine_stages import OnDevice
 from .measure.latency import Row
-from .peak import Peak
-from .roofline import Placed
+from .roofline.peak import Peak
+from .roofline.roofline import Placed
 from .soak import Minute
 from .subjects.cases import Case
 

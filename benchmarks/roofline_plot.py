@@ -13,10 +13,10 @@ from lineside.pictures.page import table_of
 from lineside.pictures.svg import AXIS_PX, FAINT, INK, LABEL_PX, WIDTH, Axis, colour_of, legend, line, path, scale, svg, text
 
 from .measurement import BenchRow, Measurement
-from .peak import Peak
 from .report import peaks_in_words, roofline_cells
-from .roofline import Placed
-from .work import Kind
+from .roofline.peak import Peak
+from .roofline.roofline import Placed
+from .roofline.work import Kind
 
 HEIGHT_PX = 260.0
 LEFT_PX = 58.0

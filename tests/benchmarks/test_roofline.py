@@ -11,10 +11,10 @@ import pytest
 
 from lineside.benchmarks.bench import bench
 from lineside.benchmarks.bench_options import BenchOptions
-from lineside.benchmarks.peak import Peak, measure_peak
-from lineside.benchmarks.roofline import placed
+from lineside.benchmarks.roofline.peak import Peak, measure_peak
+from lineside.benchmarks.roofline.roofline import placed
+from lineside.benchmarks.roofline.work import FLOAT32, INT8, Work
 from lineside.benchmarks.subjects.cases import Axes
-from lineside.benchmarks.work import FLOAT32, INT8, Work
 from lineside.manifest import Tiling
 
 PEAK = Peak(

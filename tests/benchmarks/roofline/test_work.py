@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lineside.benchmarks.work import Work, count_work
+from lineside.benchmarks.roofline.work import Work, count_work
 from lineside.errors import ModelError
 from lineside.manifest import Tiling
 
