@@ -24,12 +24,12 @@ from lineside.errors import ModelError
 from lineside.files import make_output_folder, write_json, write_text
 from lineside.manifest import versions
 
-from .bench import bench
-from .bench_options import BenchOptions
-from .bench_page import page_of
+from .bench.bench import bench
+from .bench.bench_options import BenchOptions
+from .bench.bench_page import page_of
+from .bench.measurement import BenchRow, Measurement
+from .bench.report import csv_of, number, remarks_of
 from .measure.console import console
-from .measurement import BenchRow, Measurement
-from .report import csv_of, number, remarks_of
 from .subjects.cases import Axes, Case, Runner, cases_of
 from .subjects.subjects import open_subject, possible_of
 from .zoo import ZooOptions, write_zoo

@@ -37,7 +37,7 @@ from lineside.graph.float_model import FloatModel
 from lineside.judge.compare import compare
 from lineside.judge.gate import GateDecision, decide
 
-from .cold_start import ColdStart, cold_start
+from .bench.cold_start import ColdStart, cold_start
 from .measure.console import console
 from .measure.environment import environment
 from .measure.latency import LatencyOptions, Row

@@ -23,7 +23,7 @@ from lineside.engine.inspector import Inspector
 from lineside.errors import ConfigError
 from lineside.files import refuse_existing, write_json
 
-from .cold_start import cold_start
+from .bench.cold_start import cold_start
 from .measure.console import console
 from .measure.environment import environment
 from .measure.inputs import strips

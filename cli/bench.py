@@ -18,8 +18,8 @@ from ._console import ANSWER_IS_NO, STDOUT, ForceOption, JsonOption, ProviderOpt
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from lineside.benchmarks.baseline import Against
-    from lineside.benchmarks.measurement import Measurement
+    from lineside.benchmarks.bench.baseline import Against
+    from lineside.benchmarks.bench.measurement import Measurement
     from lineside.benchmarks.subjects.cases import Case
 
 
@@ -69,9 +69,9 @@ def bench(
 
     Example: lineside bench resnet18.onnx --shape input=1x3x224x224 --batch 1,16 --runner onnxruntime,openvino
     """
-    from lineside.benchmarks.baseline import Baseline
-    from lineside.benchmarks.bench import bench as measure
-    from lineside.benchmarks.bench_options import BenchOptions
+    from lineside.benchmarks.bench.baseline import Baseline
+    from lineside.benchmarks.bench.bench import bench as measure
+    from lineside.benchmarks.bench.bench_options import BenchOptions
     from lineside.benchmarks.measure.console import console
     from lineside.benchmarks.subjects.cases import Axes
 
@@ -105,8 +105,8 @@ def bench(
 
 
 def _write(report: Path, found: Measurement, since: Against | None, value: Mapping[str, Any]) -> None:
-    from lineside.benchmarks.bench_page import page_of
-    from lineside.benchmarks.report import csv_of
+    from lineside.benchmarks.bench.bench_page import page_of
+    from lineside.benchmarks.bench.report import csv_of
 
     write_text(report / "bench.json", json_text(value))
     write_text(report / "bench.csv", csv_of(found))
@@ -115,7 +115,7 @@ def _write(report: Path, found: Measurement, since: Against | None, value: Mappi
 
 def _said(found: Measurement, since: Against | None) -> Iterator[RenderableType]:
     """What the terminal shows."""
-    from lineside.benchmarks.report import (
+    from lineside.benchmarks.bench.report import (
         CELLS,
         CHANGE_CELLS,
         cells_of,

@@ -13,7 +13,7 @@ from PIL import Image
 from rich.console import Console
 
 import lineside.benchmarks.precision as precision
-from lineside.benchmarks.cold_start import ColdStart
+from lineside.benchmarks.bench.cold_start import ColdStart
 from lineside.benchmarks.measure.latency import LatencyOptions
 from lineside.calibration.ranges.ranges import CalibrateOptions
 from lineside.calibration.ranges.sampler import SampleOptions

@@ -14,11 +14,11 @@ import pytest
 from lineside_standin.install import Standin
 from lineside_standin.world import Gpu
 
-from lineside.benchmarks.bench import bench
-from lineside.benchmarks.bench_options import BenchOptions
-from lineside.benchmarks.bench_page import page_of
+from lineside.benchmarks.bench.bench import bench
+from lineside.benchmarks.bench.bench_options import BenchOptions
+from lineside.benchmarks.bench.bench_page import page_of
+from lineside.benchmarks.bench.report import csv_of, gpu_memory_cells, remarks_of, stage_cells
 from lineside.benchmarks.measure.engine_stages import memory_of, open_on_gpu
-from lineside.benchmarks.report import csv_of, gpu_memory_cells, remarks_of, stage_cells
 from lineside.benchmarks.subjects.cases import Axes
 from lineside.engine.builder.build import build
 from lineside.engine.builder.build_options import BuildOptions

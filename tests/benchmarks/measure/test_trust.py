@@ -15,7 +15,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from lineside.benchmarks.bench import AGAIN, doubt_of
+from lineside.benchmarks.bench.bench import AGAIN, doubt_of
 from lineside.benchmarks.measure import latency
 from lineside.benchmarks.measure.inputs import Rotation, tensors
 from lineside.benchmarks.measure.latency import LatencyOptions, Row, measure, measure_loads

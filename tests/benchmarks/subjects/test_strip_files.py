@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lineside.benchmarks.bench import bench
-from lineside.benchmarks.bench_options import BenchOptions
-from lineside.benchmarks.measurement import Measurement
-from lineside.benchmarks.report import stage_cells
+from lineside.benchmarks.bench.bench import bench
+from lineside.benchmarks.bench.bench_options import BenchOptions
+from lineside.benchmarks.bench.measurement import Measurement
+from lineside.benchmarks.bench.report import stage_cells
 from lineside.benchmarks.subjects.cases import Axes
 from lineside.benchmarks.subjects.strip_files import LEAST, MOST, StripFolder
 from lineside.errors import ConfigError, LinesideError, StripError

@@ -12,9 +12,10 @@ import io
 from collections.abc import Mapping
 from typing import Any
 
+from lineside.benchmarks.roofline.work import INT8
+
 from .baseline import Change
 from .measurement import FLAT_OUT, BenchRow, Measurement
-from .roofline.work import INT8
 
 CELLS = ("model", "n", "p50 ms", "p90 ms", "p99 ms", "max ms", "per second", "ratio", "95 %", "cold ms", "peak MiB", "file MiB")
 _MIB = 2**20

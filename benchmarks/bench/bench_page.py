@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from lineside.benchmarks.measure.environment import machine_of
 from lineside.pictures.page import facts_of, page, table_of
 from lineside.pictures.svg import (
     AXIS_PX,
@@ -32,7 +33,6 @@ from lineside.pictures.svg import (
 )
 
 from .baseline import Against
-from .measure.environment import machine_of
 from .measurement import FLAT_OUT, BenchRow, Measurement
 from .report import CELLS, CHANGE_CELLS, cells_of, change_cells_of, gpu_memory_cells, number, remarks_of, stage_cells, stage_name
 from .roofline_plot import roofline_parts

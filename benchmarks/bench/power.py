@@ -15,10 +15,9 @@ from pathlib import Path
 from time import perf_counter
 from typing import Protocol
 
+from lineside.benchmarks.measure.nvml import NvmlSession
+from lineside.benchmarks.subjects.subjects import Subject
 from lineside.engine.machine import ROOT
-
-from .measure.nvml import NvmlSession
-from .subjects.subjects import Subject
 
 SECONDS = 3.0
 """Of one subject: a hundred steps of the slowest counter."""

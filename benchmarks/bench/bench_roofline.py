@@ -12,17 +12,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from lineside.benchmarks.roofline.peak import Peak, measure_peak
+from lineside.benchmarks.roofline.roofline import placed
+from lineside.benchmarks.roofline.work import Work, count_work
+from lineside.benchmarks.subjects.cases import Case
+from lineside.benchmarks.subjects.inspector_subject import INFERENCE
 from lineside.engine.run.onnxruntime_providers import CPU
 from lineside.engine.run.open_backend import ONNX
 from lineside.errors import ModelError
 from lineside.progress import Progress, silent
 
 from .measurement import FLAT_OUT, BenchRow
-from .roofline.peak import Peak, measure_peak
-from .roofline.roofline import placed
-from .roofline.work import Work, count_work
-from .subjects.cases import Case
-from .subjects.inspector_subject import INFERENCE
 
 _MS_PER_S = 1e3
 

@@ -13,17 +13,17 @@ from typing import Any
 
 import pytest
 
-from lineside.benchmarks.bench import bench, reference_of
-from lineside.benchmarks.bench_options import BenchOptions
-from lineside.benchmarks.bench_page import page_of
-from lineside.benchmarks.measurement import Measurement
-from lineside.benchmarks.report import CELLS, cells_of, csv_of, number, remarks_of
+from lineside.benchmarks.bench.bench import bench, reference_of
+from lineside.benchmarks.bench.bench_options import BenchOptions
+from lineside.benchmarks.bench.bench_page import page_of
+from lineside.benchmarks.bench.measurement import Measurement
+from lineside.benchmarks.bench.report import CELLS, cells_of, csv_of, number, remarks_of
 from lineside.benchmarks.subjects.cases import Axes
 from lineside.errors import ConfigError, ModelError
 
 pytest.importorskip("onnxruntime", reason="it runs the models")
 
-MODELS = Path(__file__).parents[1] / "engine" / "models"
+MODELS = Path(__file__).parents[2] / "engine" / "models"
 QUICK: dict[str, Any] = {"seconds": 0.3, "warm_up_seconds": 0.1, "loads": 2}
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from lineside.benchmarks.measure.latency import LatencyOptions
 from lineside.errors import ConfigError
 
-from .measure.latency import LatencyOptions
 from .measurement import FLAT_OUT, PACED
 
 

@@ -10,15 +10,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from lineside.benchmarks.measure.engine_stages import OnDevice
+from lineside.benchmarks.measure.latency import Row
+from lineside.benchmarks.roofline.peak import Peak
+from lineside.benchmarks.roofline.roofline import Placed
+from lineside.benchmarks.subjects.cases import Case
 from lineside.judge.bootstrap import Interval
 
 from .cold_start import ColdStart
-from .measure.engine_stages import OnDevice
-from .measure.latency import Row
-from .roofline.peak import Peak
-from .roofline.roofline import Placed
 from .soak import Minute
-from .subjects.cases import Case
 
 SCHEMA = 1
 FLAT_OUT, PACED = "flat out", "paced"

@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from html import escape
 
+from lineside.benchmarks.roofline.peak import Peak
+from lineside.benchmarks.roofline.roofline import Placed
+from lineside.benchmarks.roofline.work import Kind
 from lineside.pictures.page import table_of
 from lineside.pictures.svg import AXIS_PX, FAINT, INK, LABEL_PX, WIDTH, Axis, colour_of, legend, line, path, scale, svg, text
 
 from .measurement import BenchRow, Measurement
 from .report import peaks_in_words, roofline_cells
-from .roofline.peak import Peak
-from .roofline.roofline import Placed
-from .roofline.work import Kind
 
 HEIGHT_PX = 260.0
 LEFT_PX = 58.0

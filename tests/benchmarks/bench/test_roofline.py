@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from lineside.benchmarks.bench import bench
-from lineside.benchmarks.bench_options import BenchOptions
+from lineside.benchmarks.bench.bench import bench
+from lineside.benchmarks.bench.bench_options import BenchOptions
 from lineside.benchmarks.roofline.peak import Peak, measure_peak
 from lineside.benchmarks.roofline.roofline import placed
 from lineside.benchmarks.roofline.work import FLOAT32, INT8, Work
@@ -52,11 +52,11 @@ def test_a_peak_is_measured() -> None:
 def test_the_page_draws_what_has_a_place_and_says_what_has_none(
     write_detector: Callable[[Path, Tiling], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from lineside.benchmarks import bench_roofline
-    from lineside.benchmarks.bench_page import page_of
-    from lineside.benchmarks.report import csv_of, remarks_of
+    from lineside.benchmarks.bench import bench_roofline
+    from lineside.benchmarks.bench.bench_page import page_of
+    from lineside.benchmarks.bench.report import csv_of, remarks_of
 
-    models = Path(__file__).parents[1] / "engine" / "models"
+    models = Path(__file__).parents[2] / "engine" / "models"
     monkeypatch.setattr(bench_roofline, "measure_peak", lambda threads: replace(PEAK, threads=threads))
     options = BenchOptions(seconds=0.2, warm_up_seconds=0.05, loads=1, cold=False, roofline=True)
     found = bench([write_detector(tmp_path / "detector.onnx", "batched"), models / "production.onnx"], Axes(threads=(1, 2)), options)

@@ -18,10 +18,9 @@ from time import perf_counter_ns
 
 import typer
 
+from lineside.benchmarks.subjects.cases import Case
+from lineside.benchmarks.subjects.subjects import import_runtime, open_subject
 from lineside.errors import ModelError
-
-from .subjects.cases import Case
-from .subjects.subjects import import_runtime, open_subject
 
 _NS_PER_MS = 1e6
 _KIB_PER_MIB = 1024
@@ -59,7 +58,7 @@ def cold_start(case: Case) -> ColdStart:
     Raises:
         ModelError: That process failed.
     """
-    code = "from lineside.benchmarks.cold_start import print_cold_start; "
+    code = "from lineside.benchmarks.bench.cold_start import print_cold_start; "
     code += f"print_cold_start({json.dumps(case.to_json())!r}, begin_ns={perf_counter_ns()})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     if done.returncode:

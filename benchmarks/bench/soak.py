@@ -14,12 +14,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from lineside.benchmarks.measure.latency import LatencyOptions, measure, nothing_known
+from lineside.benchmarks.measure.nvml import read_gpus
+from lineside.benchmarks.measure.stats import Percentiles
+from lineside.benchmarks.subjects.subjects import Subject
 from lineside.progress import Progress, silent
-
-from .measure.latency import LatencyOptions, measure, nothing_known
-from .measure.nvml import read_gpus
-from .measure.stats import Percentiles
-from .subjects.subjects import Subject
 
 MINUTE_S = 60.0
 _MIB = 2**20

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lineside.benchmarks.baseline import Baseline
-from lineside.benchmarks.bench_page import page_of
+from lineside.benchmarks.bench.baseline import Baseline
+from lineside.benchmarks.bench.bench_page import page_of
+from lineside.benchmarks.bench.measurement import BenchRow, Measurement
 from lineside.benchmarks.measure.latency import Row
 from lineside.benchmarks.measure.stats import Percentiles, ratio_of_separate_medians
-from lineside.benchmarks.measurement import BenchRow, Measurement
 from lineside.benchmarks.subjects.cases import Case
 from lineside.errors import ConfigError
 

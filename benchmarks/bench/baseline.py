@@ -18,13 +18,13 @@ from typing import Any
 
 import numpy as np
 
+from lineside.benchmarks.measure.environment import environment, machine_of
+from lineside.benchmarks.measure.stats import ratio_of_separate_medians
+from lineside.benchmarks.subjects.cases import Case
 from lineside.errors import ConfigError
 from lineside.judge.bootstrap import Interval
 
-from .measure.environment import environment, machine_of
-from .measure.stats import ratio_of_separate_medians
 from .measurement import SCHEMA, Measurement
-from .subjects.cases import Case
 
 ALLOWED = 0.10
 """How much slower is no regression, unless the user says otherwise."""

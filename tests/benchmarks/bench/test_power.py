@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from lineside.benchmarks.bench.power import energy_of, open_meters
+from lineside.benchmarks.bench.soak import rss_mib, soak
 from lineside.benchmarks.measure import nvml as nvml_module
 from lineside.benchmarks.measure.latency import LatencyOptions
 from lineside.benchmarks.measure.nvml import NvmlSession
 from lineside.benchmarks.measure.throttle import HEAT, QUOTA, ThrottleWatch
-from lineside.benchmarks.power import energy_of, open_meters
-from lineside.benchmarks.soak import rss_mib, soak
 from lineside.benchmarks.subjects.subjects import Subject
 
 
@@ -128,7 +128,7 @@ def test_a_soak_is_told_window_by_window() -> None:
 
 
 def test_a_soak_longer_than_a_minute_has_a_window_for_each(monkeypatch: pytest.MonkeyPatch) -> None:
-    from lineside.benchmarks import soak as module
+    from lineside.benchmarks.bench import soak as module
 
     monkeypatch.setattr(module, "MINUTE_S", 0.05)
     seen: list[int] = []

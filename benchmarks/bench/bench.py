@@ -22,6 +22,15 @@ from typing import Any
 import numpy as np
 
 from lineside._optional import require
+from lineside.benchmarks.measure.engine_stages import EngineMemory, OnDevice, memory_of, open_on_gpu
+from lineside.benchmarks.measure.environment import environment
+from lineside.benchmarks.measure.latency import Backend, Row, measure_loads
+from lineside.benchmarks.measure.throttle import ThrottleWatch
+from lineside.benchmarks.measure.yardstick import Yardstick
+from lineside.benchmarks.subjects.any_onnx import refuse_unused_shapes
+from lineside.benchmarks.subjects.cases import Axes, Case, cases_of
+from lineside.benchmarks.subjects.strip_files import StripFolder
+from lineside.benchmarks.subjects.subjects import Subject, open_subject, possible_of
 from lineside.engine.run.tensorrt_backend import SUFFIXES
 from lineside.errors import ConfigError
 from lineside.judge.bootstrap import Interval
@@ -31,18 +40,9 @@ from lineside.progress import Progress, silent
 from .bench_options import BenchOptions
 from .bench_roofline import count_cases, with_rooflines
 from .cold_start import ColdStart, cold_start
-from .measure.engine_stages import EngineMemory, OnDevice, memory_of, open_on_gpu
-from .measure.environment import environment
-from .measure.latency import Backend, Row, measure_loads
-from .measure.throttle import ThrottleWatch
-from .measure.yardstick import Yardstick
 from .measurement import FLAT_OUT, BenchRow, Measurement
 from .power import energy_of, open_meters
 from .soak import Minute, soak
-from .subjects.any_onnx import refuse_unused_shapes
-from .subjects.cases import Axes, Case, cases_of
-from .subjects.strip_files import StripFolder
-from .subjects.subjects import Subject, open_subject, possible_of
 
 LEAST_SOUND = 0.5
 """Of the rounds: where the machine held itself back for more than half of them there is no ratio."""

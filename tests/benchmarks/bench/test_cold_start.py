@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from lineside.benchmarks.cold_start import cold_start
+from lineside.benchmarks.bench.cold_start import cold_start
 from lineside.benchmarks.subjects.cases import Case
 from lineside.errors import ModelError
 
 pytest.importorskip("onnxruntime", reason="it runs the model")
 
-MODELS = Path(__file__).parents[1] / "engine" / "models"
+MODELS = Path(__file__).parents[2] / "engine" / "models"
 
 
 def test_a_cold_start_is_measured_in_a_fresh_process() -> None:

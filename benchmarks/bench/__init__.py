@@ -1,0 +1,1 @@
+"""`lineside bench`: a measurement from options to table, JSON and page."""
