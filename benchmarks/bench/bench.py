@@ -4,7 +4,7 @@ In:   model files, axes and `BenchOptions`.
 Out:  `Measurement`: a row per case, with everything that was measured of it and the environment.
 Every case is opened first, so that what cannot run is said before anything is measured; its answers to different inputs are compared; its
 cold start is measured in a process of its own, an engine's memory while nothing else is loaded. Then all run in one interleaved
-measurement (`latency`), engines beside their own stages on the GPU's clock (`gpu_stages`), and are loaded anew a few times during it;
+measurement (`latency`), engines beside their own stages on the GPU's clock (`engine_stages`), and are loaded anew a few times during it;
 where asked, once more paced, and for minutes (`soak`). Where the machine counts energy, each runs alone for a few seconds more (`power`).
 Where asked, the machine's peak is measured at the end, while it is as warm as the models had it (`bench_roofline`).
 """

@@ -4,7 +4,7 @@ In:   an Inspector, and strips in turn.
 Out:  the stages of a call in nanoseconds on the host's clock: `read`, where strips come from files; `convert`, which checks a strip and
       writes it into the input as the model takes it; `inference`; `post`, which checks the answer and judges.
 On a CPU `inference` is computing and nothing else. With an engine it is copying in, computing and copying out, and waiting for them:
-`gpu_stages` takes it apart, on the GPU's clock.
+`engine_stages` takes it apart, on the GPU's clock.
 """
 
 from __future__ import annotations

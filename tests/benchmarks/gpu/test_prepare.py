@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lineside.benchmarks.gpu_bundle import Bundle
-from lineside.benchmarks.gpu_prepare import IOS, PRECISIONS, TILINGS, PrepareOptions, prepare
+from lineside.benchmarks.gpu.bundle import Bundle
+from lineside.benchmarks.gpu.prepare import IOS, PRECISIONS, TILINGS, PrepareOptions, prepare
 from lineside.engine.inspector import Inspector
 from lineside.errors import ConfigError, ModelError, OutputError
 from lineside.spec import StripSpec
@@ -142,6 +142,6 @@ def test_the_package_in_the_folder_is_this_one(bundle: Bundle) -> None:
     import lineside
 
     assert (site / "__init__.py").read_text() == Path(lineside.__file__).read_text()
-    for part in ("benchmarks/gpu.py", "engine/device/driver.py", "export/modules.py", "train/unet.py"):
+    for part in ("benchmarks/gpu/__main__.py", "engine/device/driver.py", "export/modules.py", "train/unet.py"):
         assert (site / part).is_file()
     assert json.loads((bundle.folder / "models.json").read_text())["schema"] == 1

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
+from lineside.benchmarks.measure.environment import environment
 from lineside.engine.device._trt import tensorrt
 from lineside.engine.device.choose import open_device
 from lineside.manifest import versions
 
-from .gpu_steps import Bench
-from .measure.environment import environment
+from .steps import Bench
 
 PACKAGES = ("cuda-python", "cuda-bindings", "pycuda", "polygraphy", "torch", "onnxruntime-gpu", "onnxruntime", "numpy", "triton")
 

@@ -10,8 +10,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from .gpu_site import TESTS
-from .gpu_steps import Bench, check
+from .site import TESTS
+from .steps import Bench, check
 
 LAST_LINES = 40
 MARK = "mark.gpu"

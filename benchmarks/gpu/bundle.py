@@ -8,7 +8,7 @@
     absent/NAME/      placeholders for packages that the machine may lack and a measurement does not use
     run.py            python run.py --out RESULTS
 
-In:   a folder that `gpu_prepare` wrote.
+In:   a folder that `prepare` wrote.
 Out:  `Bundle`. Reading it needs numpy and nothing else.
 """
 

@@ -1,4 +1,4 @@
-"""The process of one step: python -m lineside.benchmarks.gpu_child TASK, where TASK is what `gpu_runner` wrote.
+"""The process of one step: python -m lineside.benchmarks.gpu.child TASK, where TASK is what `runner` wrote.
 
 In:   a JSON file: the step, the prepared folder, where the results go, the time.
 Out:  the step's file of results, whole after every `Bench.write` and at the end. Exit code 0, or 2 with a LinesideError in the file;
@@ -17,8 +17,8 @@ from typing import Any
 from lineside.errors import LinesideError
 from lineside.files import write_json
 
-from .gpu_bundle import Bundle
-from .gpu_steps import Bench
+from .bundle import Bundle
+from .steps import Bench
 
 REFUSED = 2
 

@@ -1,7 +1,7 @@
 """Make the folder that a GPU machine needs, on a machine that has PyTorch and ONNX: every precision, tiling and io form of one network.
 
 In:   a checkpoint of `lineside train`, or a width (64): then the network has random weights, made lively, and the strips are made up.
-Out:  the folder of `gpu_bundle`, whole or not at all.
+Out:  the folder of `bundle`, whole or not at all.
 Random weights are enough for speed, for the parity of numbers and for the precision of layers; they say nothing of a model's worth.
 The float32 files are checked against PyTorch as they are exported; the heatmaps to find again are ONNX Runtime's on the CPU.
 """
@@ -25,8 +25,8 @@ from lineside.progress import Progress, silent
 from lineside.spec import CHANNELS, PRESETS, StripSpec
 from lineside.synth.defects import DefectOptions, add_defects
 
-from .gpu_bundle import HEATMAPS, STRIPS, Bundle, BundledModel
-from .gpu_site import write_site
+from .bundle import HEATMAPS, STRIPS, Bundle, BundledModel
+from .site import write_site
 
 if TYPE_CHECKING:
     from lineside.train.checkpoint import Checkpoint

@@ -17,19 +17,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lineside.benchmarks.measure.engine_stages import COMPUTE, OnGpu, open_on_gpu
+from lineside.benchmarks.measure.inputs import InTurn
+from lineside.benchmarks.measure.latency import Backend, LatencyOptions, Row, measure
+from lineside.benchmarks.measure.nvml import read_gpus
+from lineside.benchmarks.subjects.inspector_subject import INFERENCE, Inspected
 from lineside.engine.inspector import Inspector
 from lineside.engine.run.runner import RunOptions
 from lineside.engine.run.tensorrt_backend import TensorRtBackend
 from lineside.errors import ModelError
 from lineside.judge.threshold import DEFAULT_THRESHOLD
 
-from .gpu_limits import floor_ms
-from .gpu_steps import FIRST, Bench, check
-from .measure.engine_stages import COMPUTE, OnGpu, open_on_gpu
-from .measure.inputs import InTurn
-from .measure.latency import Backend, LatencyOptions, Row, measure
-from .measure.nvml import read_gpus
-from .subjects.inspector_subject import INFERENCE, Inspected
+from .limits import floor_ms
+from .steps import FIRST, Bench, check
 
 HOST, GPU = "host", "GPU"
 WARM_UP_S = 1.0

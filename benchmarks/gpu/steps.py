@@ -1,6 +1,6 @@
 """What a GPU can prove, in the order of its worth: when the time is over, what is left is worth least.
 
-A step is a function of a module, called with a `Bench` and the step's own options in a process of its own (`gpu_child`). It answers a dict
+A step is a function of a module, called with a `Bench` and the step's own options in a process of its own (`child`). It answers a dict
 of JSON values; `checks` in it say what was to be proved, and whether it was.
 """
 
@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .gpu_bundle import Bundle
+from .bundle import Bundle
 
-HERE = "lineside.benchmarks"
+HERE = "lineside.benchmarks.gpu"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +67,7 @@ def _build(model: str, *, batch: str = "1", limit_s: float = 90, **options: Any)
     return Step(
         name=name,
         does="build, load, ten strips against ONNX Runtime",
-        module=f"{HERE}.gpu_engines",
+        module=f"{HERE}.engines",
         function="build_and_compare",
         options={"model": model, "batch": batch, **options},
         limit_s=limit_s,
@@ -78,7 +78,7 @@ def _latency(name: str, does: str, models: Sequence[str], *, limit_s: float = 40
     return Step(
         name=name,
         does=does,
-        module=f"{HERE}.gpu_latency",
+        module=f"{HERE}.latency",
         function="latency",
         options={"models": list(models), **options},
         limit_s=limit_s,
@@ -94,13 +94,13 @@ FIRST = "batched.fp16.production"
 BATCHES = "1,4,16"
 
 STEPS = (
-    _step("environment", "GPU, driver, clocks, power, TensorRT, CUDA", "gpu_environment:environment_of_gpu", limit_s=30),
+    _step("environment", "GPU, driver, clocks, power, TensorRT, CUDA", "environment:environment_of_gpu", limit_s=30),
     _build(FIRST, limit_s=150),
-    _step("limits", "matrix products and copies of this GPU", "gpu_limits:limits", limit_s=40),
+    _step("limits", "matrix products and copies of this GPU", "limits:limits", limit_s=40),
     _build("batched.int8.production", limit_s=120),
     _latency("latency fp16 int8", "one strip, graph on and off", [FIRST, "batched.int8.production"]),
-    _step("device layer", "pinned copies, graph launches, events", "gpu_device:device_layer", limit_s=30),
-    _step("gpu tests", "the tests marked gpu", "gpu_tests:run_tests", limit_s=90),
+    _step("device layer", "pinned copies, graph launches, events", "device:device_layer", limit_s=30),
+    _step("gpu tests", "the tests marked gpu", "marked_tests:run_tests", limit_s=90),
     _build("batched.fp32.production"),
     _build("full.fp16.production"),
     _build("batched.fp16.raw"),
@@ -115,13 +115,13 @@ STEPS = (
         ],
         graphs=[True],
     ),
-    _step("refusals", "wrong sha, wrong GPU, wrong version in the sidecar", "gpu_refusals:refusals", model=FIRST, limit_s=30),
-    _step("timing cache", "the first engine again, with the cache", "gpu_engines:rebuild", model=FIRST, limit_s=90),
-    _step("version compatible", "an engine for the lean runtime", "gpu_engines:version_compatible", model=FIRST, limit_s=120),
+    _step("refusals", "wrong sha, wrong GPU, wrong version in the sidecar", "refusals:refusals", model=FIRST, limit_s=30),
+    _step("timing cache", "the first engine again, with the cache", "engines:rebuild", model=FIRST, limit_s=90),
+    _step("version compatible", "an engine for the lean runtime", "engines:version_compatible", model=FIRST, limit_s=120),
     _build(FIRST, batch=BATCHES, limit_s=150),
     _build("batched.int8.production", batch=BATCHES, limit_s=150),
     _latency("latency batches", "1, 4 and 16 strips at once", [FIRST, "batched.int8.production"], batch=BATCHES, graphs=[True]),
-    _step("pytorch", "PyTorch on CUDA, eager and compiled, beside the first engine", "gpu_torch:beside_torch", model=FIRST, limit_s=120),
+    _step("pytorch", "PyTorch on CUDA, eager and compiled, beside the first engine", "pytorch:beside_torch", model=FIRST, limit_s=120),
     _build("unrolled.fp16.production", limit_s=240),
     _latency("latency unrolled", "18 copies of the network in one graph", [FIRST, "unrolled.fp16.production"], graphs=[True]),
 )

@@ -19,8 +19,8 @@ from lineside.engine.files.sidecar import EngineManifest
 from lineside.engine.inspector import Inspector
 from lineside.manifest import Precision
 
-from .gpu_bundle import BundledModel
-from .gpu_steps import Bench, check
+from .bundle import BundledModel
+from .steps import Bench, check
 
 TIMING_CACHE = "timing.cache"
 RESERVED_S = 20.0

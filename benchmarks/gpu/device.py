@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from lineside.benchmarks.measure.stats import Percentiles
 from lineside.engine.device.choose import open_device
 from lineside.engine.device.protocol import Device, Stream
 
-from .gpu_steps import Bench, check
-from .measure.stats import Percentiles
+from .steps import Bench, check
 
 ROUNDS = 50
 WARM_UP = 5

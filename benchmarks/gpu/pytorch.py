@@ -15,15 +15,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lineside._optional import require
+from lineside.benchmarks.measure.inputs import InTurn
+from lineside.benchmarks.measure.latency import Backend, LatencyOptions, measure
+from lineside.benchmarks.subjects.inspector_subject import Inspected
 from lineside.engine.inspector import Inspector
 from lineside.errors import LinesideError
 from lineside.manifest import versions
 from lineside.spec import CHANNELS, FULL_SCALE
 
-from .gpu_steps import Bench
-from .measure.inputs import InTurn
-from .measure.latency import Backend, LatencyOptions, measure
-from .subjects.inspector_subject import Inspected
+from .steps import Bench
 
 WARM_UP_S = 2.0
 SECONDS = 8.0

@@ -24,8 +24,8 @@ from typing import Any, Literal
 
 from lineside.files import write_json
 
-from .gpu_child import REFUSED
-from .gpu_steps import Step
+from .child import REFUSED
+from .steps import Step
 
 SCHEMA = 1
 SUMMARY = "summary.json"
@@ -105,7 +105,7 @@ def _run(step: Step, options: RunOptions, file: str, limit_s: float) -> Outcome:
         begin = time.monotonic()
         code = _wait(
             subprocess.Popen(
-                [sys.executable, "-X", "faulthandler", "-m", "lineside.benchmarks.gpu_child", str(task)],
+                [sys.executable, "-X", "faulthandler", "-m", "lineside.benchmarks.gpu.child", str(task)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

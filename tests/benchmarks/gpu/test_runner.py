@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lineside.benchmarks.gpu_bundle import Bundle
-from lineside.benchmarks.gpu_runner import Outcome, RunOptions, run_steps
-from lineside.benchmarks.gpu_steps import Step
+from lineside.benchmarks.gpu.bundle import Bundle
+from lineside.benchmarks.gpu.runner import Outcome, RunOptions, run_steps
+from lineside.benchmarks.gpu.steps import Step
 
 STEPS_MODULE = """
 import os, signal, subprocess, sys, time
@@ -94,7 +94,7 @@ def test_a_step_that_refuses_breaks_or_crashes_loses_itself_alone(options: RunOp
 def test_a_step_that_hangs_is_cut_off_with_all_that_it_started(
     options: RunOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lineside.benchmarks.gpu_runner.GRACE_S", 0.2)
+    monkeypatch.setattr("lineside.benchmarks.gpu.runner.GRACE_S", 0.2)
     outcomes = run_steps([step("hangs", limit_s=2, pid_file=str(tmp_path / "pid")), step("well", value=1)], options)
     assert [outcome.status for outcome in outcomes] == ["cut off", "done"]
     assert read(options, outcomes[0])["result"] == {"limit_s": 2}
@@ -116,7 +116,7 @@ def running(pid: int) -> bool:
 def test_what_the_time_does_not_reach_says_so_and_the_last_step_gets_what_is_left(
     options: RunOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lineside.benchmarks.gpu_runner.GRACE_S", 0.2)
+    monkeypatch.setattr("lineside.benchmarks.gpu.runner.GRACE_S", 0.2)
     short = RunOptions(bundle=options.bundle, results=options.results, engines=options.engines, budget_s=4)
     begin = time.monotonic()
     outcomes = run_steps([step("hangs", limit_s=100, pid_file=str(tmp_path / "pid")), step("well", value=1)], short)

@@ -15,11 +15,11 @@ import numpy as np
 import pytest
 from lineside_standin.install import Standin
 
-import lineside.benchmarks.gpu_prepare as gpu_prepare
-from lineside.benchmarks.gpu_bundle import HEATMAPS, Bundle
-from lineside.benchmarks.gpu_prepare import PrepareOptions, prepare
-from lineside.benchmarks.gpu_runner import Outcome, RunOptions, run_steps
-from lineside.benchmarks.gpu_steps import FIRST, STEPS
+import lineside.benchmarks.gpu.prepare as gpu_prepare
+from lineside.benchmarks.gpu.bundle import HEATMAPS, Bundle
+from lineside.benchmarks.gpu.prepare import PrepareOptions, prepare
+from lineside.benchmarks.gpu.runner import Outcome, RunOptions, run_steps
+from lineside.benchmarks.gpu.steps import FIRST, STEPS
 from lineside.spec import StripSpec
 
 BUILD, BUILD_INT8 = f"build {FIRST}", "build batched.int8.production"

@@ -4,9 +4,9 @@
     python DIR/run.py --out RESULTS                               on the GPU machine: Python, numpy, TensorRT, Polygraphy, cuda-python
     python -m lineside.benchmarks.gpu run DIR --out RESULTS       the same, where lineside is installed
 
-In:   a prepared folder (`gpu_bundle`). No network and no package beyond those is needed.
+In:   a prepared folder (`bundle`). No network and no package beyond those is needed.
 Out:  RESULTS/NN-name.json per step, each written at once, and RESULTS/summary.json; a table of them at the end.
-Exit code 0 when every step was done and every check passed, 3 when not, 2 without a GPU. What the steps are is in `gpu_steps`.
+Exit code 0 when every step was done and every check passed, 3 when not, 2 without a GPU. What the steps are is in `steps`.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from lineside.engine.device import driver
 from lineside.errors import ConfigError, LinesideError
 from lineside.files import make_output_folder
 
-from .gpu_bundle import Bundle
-from .gpu_prepare import PrepareOptions, prepare
-from .gpu_runner import Outcome, RunOptions, run_steps
-from .gpu_steps import STEPS, Step
+from .bundle import Bundle
+from .prepare import PrepareOptions, prepare
+from .runner import Outcome, RunOptions, run_steps
+from .steps import STEPS, Step
 
 T = TypeVar("T")
 

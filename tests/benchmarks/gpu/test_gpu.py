@@ -13,13 +13,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lineside.benchmarks import gpu, gpu_latency, gpu_limits, gpu_tests
-from lineside.benchmarks.gpu_bundle import Bundle, BundledModel
-from lineside.benchmarks.gpu_engines import difference
-from lineside.benchmarks.gpu_latency import GPU, HOST, Entry
-from lineside.benchmarks.gpu_prepare import IOS, PRECISIONS, TILINGS
-from lineside.benchmarks.gpu_runner import Outcome
-from lineside.benchmarks.gpu_steps import FIRST, STEPS, Bench, Step
+from lineside.benchmarks.gpu import __main__ as gpu
+from lineside.benchmarks.gpu import latency as gpu_latency
+from lineside.benchmarks.gpu import limits as gpu_limits
+from lineside.benchmarks.gpu import marked_tests as gpu_tests
+from lineside.benchmarks.gpu.bundle import Bundle, BundledModel
+from lineside.benchmarks.gpu.engines import difference
+from lineside.benchmarks.gpu.latency import GPU, HOST, Entry
+from lineside.benchmarks.gpu.prepare import IOS, PRECISIONS, TILINGS
+from lineside.benchmarks.gpu.runner import Outcome
+from lineside.benchmarks.gpu.steps import FIRST, STEPS, Bench, Step
 from lineside.benchmarks.measure.latency import LatencyOptions, measure
 from lineside.engine.device import driver
 from lineside.engine.device.driver import Driver, Gpu
@@ -119,7 +122,7 @@ def test_what_is_worth_most_comes_first() -> None:
 
 
 def test_the_run_fits_into_eight_minutes_with_the_last_step_ended() -> None:
-    from lineside.benchmarks.gpu_runner import GRACE_S
+    from lineside.benchmarks.gpu.runner import GRACE_S
 
     assert gpu.BUDGET_S + GRACE_S < 8 * 60 - 10
 
@@ -197,7 +200,7 @@ def test_the_table_names_every_step_and_what_became_of_it() -> None:
 def test_the_command_needs_nothing_that_a_gpu_machine_may_lack() -> None:
     import subprocess
 
-    code = "import sys, lineside.benchmarks.gpu, lineside.benchmarks.gpu_child; print(*sys.modules)"
+    code = "import sys, lineside.benchmarks.gpu.__main__, lineside.benchmarks.gpu.child; print(*sys.modules)"
     modules = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert not {"torch", "onnx", "onnxruntime", "typer", "rich", "matplotlib", "tensorrt", "cuda"} & {
         name.split(".")[0] for name in modules

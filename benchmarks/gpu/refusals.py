@@ -14,7 +14,7 @@ from lineside.engine.files.sidecar import sidecar_path
 from lineside.engine.inspector import Inspector
 from lineside.errors import LinesideError
 
-from .gpu_steps import Bench, check
+from .steps import Bench, check
 
 Sidecar = dict[str, Any]
 

@@ -15,8 +15,8 @@ from lineside._optional import require
 from lineside.files import write_json
 from lineside.manifest import Precision, versions
 
-from .gpu_bundle import Bundle
-from .gpu_steps import Bench
+from .bundle import Bundle
+from .steps import Bench
 
 FILE = "limits.json"
 """In the folder of the engines, for the steps that come after."""
