@@ -11,7 +11,7 @@ import pytest
 
 from lineside.benchmarks.subjects.any_torch import open_exported, possible_of_exported
 from lineside.benchmarks.subjects.cases import Axes, Case, cases_of
-from lineside.benchmarks.zoo_difference import differences
+from lineside.benchmarks.zoo.difference import differences
 from lineside.errors import ModelError
 
 torch = pytest.importorskip("torch", reason="it makes the model")

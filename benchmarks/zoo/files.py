@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from lineside._optional import require
+from lineside.benchmarks.subjects.any_torch import SUFFIX
 from lineside.files import file_being_written
 
-from .subjects.any_torch import SUFFIX
-from .zoo_network import Array, Network
+from .network import Array, Network
 
 OPSET = 18
 _BATCH = "batch"

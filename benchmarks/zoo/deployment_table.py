@@ -1,6 +1,6 @@
 """The classic table of deployment: every network, by everything that runs it, in every precision: how fast, and how near to PyTorch.
 
-    python -m lineside.benchmarks.classic --network resnet18 --batch 1,16 --seconds 300 --report REPORT
+    python -m lineside.benchmarks.zoo.deployment_table --network resnet18 --batch 1,16 --seconds 300 --report REPORT
 
 In:   names of networks (`zoo`), a size, batches; the files are made, or taken from a folder that `zoo` wrote.
 Out:  a table, and in a folder the rows of `lineside bench` as page, JSON and CSV, with the differences to PyTorch in the JSON.
@@ -20,22 +20,22 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
+from lineside.benchmarks.bench.bench import bench
+from lineside.benchmarks.bench.bench_options import BenchOptions
+from lineside.benchmarks.bench.bench_page import page_of
+from lineside.benchmarks.bench.measurement import BenchRow, Measurement
+from lineside.benchmarks.bench.report import csv_of, number, remarks_of
+from lineside.benchmarks.measure.console import console
+from lineside.benchmarks.subjects.cases import Axes, Case, Runner, cases_of
+from lineside.benchmarks.subjects.subjects import open_subject, possible_of
 from lineside.errors import ModelError
 from lineside.files import make_output_folder, write_json, write_text
 from lineside.manifest import versions
 
-from .bench.bench import bench
-from .bench.bench_options import BenchOptions
-from .bench.bench_page import page_of
-from .bench.measurement import BenchRow, Measurement
-from .bench.report import csv_of, number, remarks_of
-from .measure.console import console
-from .subjects.cases import Axes, Case, Runner, cases_of
-from .subjects.subjects import open_subject, possible_of
-from .zoo import ZooOptions, write_zoo
-from .zoo_difference import Difference, differences
-from .zoo_files import IN_PYTORCH, VARIANTS, files_of
-from .zoo_networks import NETWORKS
+from .__main__ import ZooOptions, write_zoo
+from .difference import Difference, differences
+from .files import IN_PYTORCH, VARIANTS, files_of
+from .networks import NETWORKS
 
 _OPTIONAL = ("onnxruntime", "openvino")
 """Runners that are packages of their own."""

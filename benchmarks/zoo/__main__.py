@@ -3,7 +3,7 @@
     python -m lineside.benchmarks.zoo ZOO --network resnet18 --size 224
 
 In:   names of networks, the side of their input.
-Out:  for each the files of `zoo_files`.
+Out:  for each the files of `files`.
 Speed is that of the architecture, and differences between precisions are real. What a trained network would answer, nobody can learn
 from this.
 """
@@ -20,8 +20,8 @@ import typer
 from lineside.errors import ConfigError
 from lineside.files import make_output_folder
 
-from .zoo_files import write_files
-from .zoo_networks import NETWORKS
+from .files import write_files
+from .networks import NETWORKS
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .subjects.cases import Case
-from .subjects.subjects import open_subject
-from .zoo_network import Array, Decide
+from lineside.benchmarks.subjects.cases import Case
+from lineside.benchmarks.subjects.subjects import open_subject
+
+from .network import Array, Decide
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,11 +13,11 @@ from functools import partial
 from typing import Any
 
 from lineside._optional import require
+from lineside.benchmarks.subjects.cases import Shape
 from lineside.spec import CHANNELS, POOLINGS
 
-from . import zoo_sam2_inputs as sam2
-from .subjects.cases import Shape
-from .zoo_network import Decide, Network, above_zero, largest_of
+from . import sam2_inputs as sam2
+from .network import Decide, Network, above_zero, largest_of
 
 IMAGENET_CLASSES = 1000
 
@@ -37,7 +37,7 @@ def _unet(side_px: int) -> Any:
 
 def _sam2(part: str, side_px: int) -> Any:
     require("torch", extra="zoo")
-    from . import zoo_sam2
+    from . import sam2 as zoo_sam2
 
     return getattr(zoo_sam2, part)(side_px)
 

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from lineside._optional import require
 
-from .zoo_sam2_inputs import POINTER_TOKENS, STRIDE_PX
+from .sam2_inputs import POINTER_TOKENS, STRIDE_PX
 
 _SPREAD = 0.02
 """Standard deviation of every other weight of a fresh model."""

@@ -1,16 +1,15 @@
 """What SAM 2's parts take, without the batch.
 
 In:   the side of the picture in pixels.
-Out:  name of an input -> its shape, in the order of each part's `forward` (`zoo_sam2`).
+Out:  name of an input -> its shape, in the order of each part's `forward` (`sam2`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
+from lineside.benchmarks.subjects.cases import Shape
 from lineside.spec import CHANNELS
-
-from .subjects.cases import Shape
 
 PICTURE_PX = 1024
 """The side that it was published with."""

@@ -1,6 +1,6 @@
 """What the zoo has to know of a network to write it as files, and to compare what they answer.
 
-In:   nothing: `Network` is a description; `zoo_networks` has one for each name.
+In:   nothing: `Network` is a description; `networks` has one for each name.
 Out:  random inputs in the shapes that a network takes, and how decisions are read from its answers.
 """
 
@@ -13,9 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lineside.benchmarks.subjects.cases import Shape
 from lineside.errors import ConfigError
-
-from .subjects.cases import Shape
 
 Array = NDArray[Any]
 Decide = Callable[[Array], Array]

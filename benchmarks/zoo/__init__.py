@@ -1,0 +1,1 @@
+"""`python -m lineside.benchmarks.zoo`: known networks as files, and the table of everything that runs them."""
