@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from lineside.benchmarks import layer_gap
+from lineside.benchmarks.studies import layer_gap
 from lineside.graph.float_model import FloatModel
 from lineside.manifest import ModelManifest
 from lineside.spec import StripSpec

@@ -1,6 +1,6 @@
 """How fast training is: making patches, against the way through whole strips, and the parts of a step.
 
-    python -m lineside.benchmarks.training --json training.json
+    python -m lineside.benchmarks.studies.training --json training.json
 
 In:   a data set, or none: then one is made up.
 Out:  two tables, and with --json the samples and the environment.
@@ -28,6 +28,10 @@ import typer
 from numpy.typing import NDArray
 from rich.table import Table
 
+from lineside.benchmarks.measure.console import console
+from lineside.benchmarks.measure.environment import environment
+from lineside.benchmarks.measure.latency import LatencyOptions, Row, measure
+from lineside.benchmarks.measure.stats import Percentiles
 from lineside.dataset import Dataset
 from lineside.files import refuse_existing, write_json
 from lineside.reader import read_strip
@@ -35,11 +39,6 @@ from lineside.spec import CHANNELS, FULL_SCALE, PRESETS
 from lineside.synth.defects import DefectOptions, add_defects
 from lineside.synth.synthetic import SynthOptions, synthesize
 from lineside.tiles import cut
-
-from .measure.console import console
-from .measure.environment import environment
-from .measure.latency import LatencyOptions, Row, measure
-from .measure.stats import Percentiles
 
 if TYPE_CHECKING:
     from lineside.train.config import TrainOptions

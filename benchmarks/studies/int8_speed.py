@@ -1,11 +1,11 @@
 """What makes ONNX Runtime's INT8 fast, and what would make it slow: other placements of Q/DQ nodes, and the time of every operator.
 
-    python -m lineside.benchmarks.int8_speed strip.onnx strip.ranges.json --seconds 120 --json int8_speed.json
+    python -m lineside.benchmarks.studies.int8_speed strip.onnx strip.ranges.json --seconds 120 --json int8_speed.json
 
 In:   a float32 file of `lineside export` and its table of ranges.
 Out:  two tables, and with --json the samples and the environment: the latency of every variant against float32 in one interleaved
       run, and the milliseconds of each operator of float32 and of INT8 as `lineside quantize` writes it.
-A variant differs from what `quantize` writes in one thing. Only their speed is looked at here: `lineside.benchmarks.precision` judges.
+A variant differs from what `quantize` writes in one thing. Only their speed is looked at here: `precision`, beside this file, judges.
 """
 
 from __future__ import annotations
@@ -24,6 +24,9 @@ from numpy.typing import NDArray
 from rich.table import Table
 
 from lineside._optional import require
+from lineside.benchmarks.measure.console import console
+from lineside.benchmarks.measure.environment import environment
+from lineside.benchmarks.measure.latency import LatencyOptions, Row, measure
 from lineside.calibration.place.qdq import Grid, Placement, with_qdq
 from lineside.calibration.place.qdq_onnxruntime import CONCAT, placement
 from lineside.calibration.ranges.table import RangesTable
@@ -33,10 +36,6 @@ from lineside.files import refuse_existing, write_json
 from lineside.graph.float_model import FloatModel
 from lineside.graph.layers import layers_of
 from lineside.graph.splice import spliced
-
-from .measure.console import console
-from .measure.environment import environment
-from .measure.latency import LatencyOptions, Row, measure
 
 if TYPE_CHECKING:
     import onnx

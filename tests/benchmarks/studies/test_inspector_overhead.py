@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from lineside.benchmarks.measure.latency import LatencyOptions
-from lineside.benchmarks.wrapper import measure_overhead, overhead_table
+from lineside.benchmarks.studies.inspector_overhead import measure_overhead, overhead_table
 
-MODELS = Path(__file__).parent.parent / "engine" / "models"
+MODELS = Path(__file__).parents[2] / "engine" / "models"
 
 
 @pytest.mark.parametrize("model", ["line", "raw", "raw_float", "fixed"])

@@ -42,7 +42,7 @@ def write_with_modelopt(source: Path, ranges: Path, dataset: Path, out: Path) ->
     Raises:
         ModelError: Model Optimizer cannot; what it said is in the error.
     """
-    command = [sys.executable, "-m", "lineside.benchmarks.modelopt_quantizer", *map(str, (source, ranges, dataset, out))]
+    command = [sys.executable, "-m", "lineside.benchmarks.studies.modelopt_quantizer", *map(str, (source, ranges, dataset, out))]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         said = done.stderr.strip().splitlines()

@@ -1,6 +1,6 @@
 """What each precision costs and gives: accuracy, verdicts, size, memory and latency of one network, in one table.
 
-    python -m lineside.benchmarks.precision batched.onnx full.onnx --dataset DATASET --seconds 600 --json precision.json
+    python -m lineside.benchmarks.studies.precision batched.onnx full.onnx --dataset DATASET --seconds 600 --json precision.json
 
 In:   float32 files of one checkpoint, one per tiling, and a data set with train/good to calibrate on and labelled strips in test/.
 Out:  a table, and with --json every number, interval, sample and the environment; with --out the model files.
@@ -25,6 +25,11 @@ from rich.progress import track
 from rich.table import Table
 
 from lineside._optional import require
+from lineside.benchmarks.bench.cold_start import ColdStart, cold_start
+from lineside.benchmarks.measure.console import console
+from lineside.benchmarks.measure.environment import environment
+from lineside.benchmarks.measure.latency import LatencyOptions, Row
+from lineside.benchmarks.subjects.cases import Case
 from lineside.calibration.place.precision_file import write_half, write_quantized
 from lineside.calibration.place.quantize import QuantizeOptions, Target
 from lineside.calibration.ranges.ranges import DEFAULT_METHOD, CalibrateOptions, calibrate
@@ -37,13 +42,8 @@ from lineside.graph.float_model import FloatModel
 from lineside.judge.compare import compare
 from lineside.judge.gate import GateDecision, decide
 
-from .bench.cold_start import ColdStart, cold_start
-from .measure.console import console
-from .measure.environment import environment
-from .measure.latency import LatencyOptions, Row
 from .modelopt_quantizer import modelopt_is_there, write_with_modelopt
 from .static_quantizer import write_statically_quantized
-from .subjects.cases import Case
 from .tilings import measure_models
 
 T = TypeVar("T")

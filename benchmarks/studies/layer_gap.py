@@ -1,6 +1,6 @@
 """Where ONNX Runtime loses time to OpenVINO, layer by layer, and what ONNX Runtime's own settings give.
 
-    python -m lineside.benchmarks.layer_gap strip.int8.onnx --float strip.onnx --seconds 60 --json layer_gap.json
+    python -m lineside.benchmarks.studies.layer_gap strip.int8.onnx --float strip.onnx --seconds 60 --json layer_gap.json
 
 In:   ONNX files of one checkpoint, of any precision, and the float32 file, from which the names of the layers are.
 Out:  two tables, and with --json the samples and the environment: the latency of every file in ONNX Runtime, with one setting changed at a
@@ -24,16 +24,16 @@ from numpy.typing import NDArray
 from rich.table import Table
 
 from lineside._optional import require
+from lineside.benchmarks.measure.console import console
+from lineside.benchmarks.measure.environment import environment
+from lineside.benchmarks.measure.latency import LatencyOptions, Row, measure
+from lineside.benchmarks.subjects.any_onnx import openvino_options
 from lineside.engine.machine import physical_cores
 from lineside.files import refuse_existing, write_json
 from lineside.graph.float_model import FloatModel
 from lineside.graph.network import base_name
 
 from .int8_speed import feed_of, shortest_runs_ms
-from .measure.console import console
-from .measure.environment import environment
-from .measure.latency import LatencyOptions, Row, measure
-from .subjects.any_onnx import openvino_options
 
 Feed = Mapping[str, NDArray[np.generic]]
 PROFILED_RUNS = 5

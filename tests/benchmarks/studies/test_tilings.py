@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from lineside.benchmarks.measure.latency import LatencyOptions
-from lineside.benchmarks.tilings import measure_models
+from lineside.benchmarks.studies.tilings import measure_models
 from lineside.errors import ConfigError
 
-MODELS = Path(__file__).parents[1] / "engine" / "models"
+MODELS = Path(__file__).parents[2] / "engine" / "models"
 
 
 def test_models_run_in_the_same_rounds(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """Load time, peak memory and latency of several model files in one measurement, such as the three tilings of one network.
 
-    python -m lineside.benchmarks.tilings batched.onnx unrolled.onnx full.onnx --seconds 120 --json tilings.json
+    python -m lineside.benchmarks.studies.tilings batched.onnx unrolled.onnx full.onnx --seconds 120 --json tilings.json
 
 In:   ONNX files of `lineside export` for strips of one size.
 Out:  a table, and with --json the samples and the environment.
@@ -19,17 +19,16 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
+from lineside.benchmarks.bench.cold_start import cold_start
+from lineside.benchmarks.measure.console import console
+from lineside.benchmarks.measure.environment import environment
+from lineside.benchmarks.measure.inputs import strips
+from lineside.benchmarks.measure.latency import LatencyOptions, Row, measure
+from lineside.benchmarks.subjects.cases import Case
+from lineside.benchmarks.subjects.inspector_subject import Inspected
 from lineside.engine.inspector import Inspector
 from lineside.errors import ConfigError
 from lineside.files import refuse_existing, write_json
-
-from .bench.cold_start import cold_start
-from .measure.console import console
-from .measure.environment import environment
-from .measure.inputs import strips
-from .measure.latency import LatencyOptions, Row, measure
-from .subjects.cases import Case
-from .subjects.inspector_subject import Inspected
 
 
 def measure_models(paths: Sequence[Path], options: LatencyOptions, *, threads: int | None = None) -> tuple[Row, ...]:

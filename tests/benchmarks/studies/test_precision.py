@@ -12,7 +12,7 @@ import tifffile
 from PIL import Image
 from rich.console import Console
 
-import lineside.benchmarks.precision as precision
+import lineside.benchmarks.studies.precision as precision
 from lineside.benchmarks.bench.cold_start import ColdStart
 from lineside.benchmarks.measure.latency import LatencyOptions
 from lineside.calibration.ranges.ranges import CalibrateOptions

@@ -1,6 +1,6 @@
 """What `Inspector.inspect` costs over a bare `session.run` on the same array.
 
-    python -m lineside.benchmarks.wrapper strip.onnx --seconds 60
+    python -m lineside.benchmarks.studies.inspector_overhead strip.onnx --seconds 60
 
 In:   ONNX files of `lineside export`.
 Out:  a table, and with --json the samples and the environment.
@@ -19,18 +19,17 @@ import typer
 from numpy.typing import NDArray
 from rich.table import Table
 
+from lineside.benchmarks.measure.console import console
+from lineside.benchmarks.measure.environment import environment
+from lineside.benchmarks.measure.inputs import ARRAYS, strips
+from lineside.benchmarks.measure.latency import LatencyOptions, Row, measure
+from lineside.benchmarks.subjects.inspector_subject import CONVERT, POST, Inspected
 from lineside.engine.files.io_forms import CONTRACTS
 from lineside.engine.inspector import Inspector
 from lineside.engine.run.onnxruntime_backend import OnnxRuntimeBackend
 from lineside.files import refuse_existing, write_json
 from lineside.judge.bootstrap import Interval
 from lineside.judge.threshold import DEFAULT_THRESHOLD
-
-from .measure.console import console
-from .measure.environment import environment
-from .measure.inputs import ARRAYS, strips
-from .measure.latency import LatencyOptions, Row, measure
-from .subjects.inspector_subject import CONVERT, POST, Inspected
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,1 @@
+"""Studies: one question each, answered by a command, its result kept in results/."""
