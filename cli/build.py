@@ -9,10 +9,10 @@ import typer
 
 from lineside._optional import require
 
-from ._build_progress import BuildProgress
 from ._console import ANSWER_IS_NO, ForceOption, JsonOption, check_json, emit, facts
-from ._engine import engine_tables, plan_table
-from ._executed import executed_table
+from .tables.build_progress import BuildProgress
+from .tables.engine import engine_tables, plan_table
+from .tables.layer_precision import executed_table
 
 if TYPE_CHECKING:
     from lineside.engine.builder.build_options import BuildOptions

@@ -15,7 +15,7 @@ from lineside.files import make_output_folder, write_json
 from lineside.manifest import UNTUNED, checked_threshold
 
 from ._console import ForceOption, JsonOption, ProviderOption, bar, check_json, emit, facts
-from ._models import open_model
+from .tables.models import open_model
 
 if TYPE_CHECKING:
     from lineside.judge.evaluation import Evaluation

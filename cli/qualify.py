@@ -14,8 +14,8 @@ from lineside.files import write_json, write_text
 from lineside.judge.gate import MARGIN
 
 from ._console import ANSWER_IS_NO, ForceOption, JsonOption, bar, check_json, emit, facts
-from ._gate import criteria_table, flips_table
-from ._models import open_model
+from .tables.gate import criteria_table, flips_table
+from .tables.models import open_model
 
 if TYPE_CHECKING:
     from lineside.engine.qualify.qualification import Qualification

@@ -10,9 +10,9 @@ import typer
 
 from lineside.errors import ConfigError
 
-from ._auto import auto_tables
 from ._console import ANSWER_IS_NO, ForceOption, JsonOption, bar, check_json, emit, err, facts
-from ._executed import executed_table
+from .tables.auto import auto_tables
+from .tables.layer_precision import executed_table
 
 if TYPE_CHECKING:
     from rich.table import Table

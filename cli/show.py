@@ -14,10 +14,10 @@ from lineside.errors import DeviceError, MissingPackageError, ModelError
 from lineside.manifest import ModelManifest
 
 from ._console import ForceOption, JsonOption, check_json, emit, facts
-from ._engine import engine_tables, layers_table
-from ._executed import executed_table
-from ._models import ENGINES
-from ._ranges import ranges_tables
+from .tables.engine import engine_tables, layers_table
+from .tables.layer_precision import executed_table
+from .tables.models import ENGINES
+from .tables.ranges import ranges_tables
 
 if TYPE_CHECKING:
     from lineside.graph.describe import OnnxDescription

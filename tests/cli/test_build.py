@@ -14,8 +14,8 @@ import pytest
 from rich.console import Console
 
 from lineside import DeviceError
-from lineside.cli import _build_progress
 from lineside.cli.main import main
+from lineside.cli.tables import build_progress as _build_progress
 from lineside.engine.builder import build as build_module
 from lineside.engine.device import driver
 from lineside.engine.device.driver import Driver

@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 from rich.text import Text
 
+from lineside.cli._console import facts
 from lineside.engine.files.qualification_mark import doubt
-
-from ._console import facts
 
 if TYPE_CHECKING:
     from lineside.engine.builder.plan import BuildPlan

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from lineside.cli._engine import engine_tables
+from lineside.cli.tables.engine import engine_tables
 from lineside.engine.files.sidecar import EngineManifest
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 from rich.text import Text
 
-from ._console import facts
+from lineside.cli._console import facts
 
 if TYPE_CHECKING:
     from lineside.calibration.ranges.table import RangesTable

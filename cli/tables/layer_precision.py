@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from ._console import facts
+from lineside.cli._console import facts
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -8,9 +8,8 @@ from types import TracebackType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
+from lineside.cli._console import err
 from lineside.engine.builder.build_progress import Listener
-
-from ._console import err
 
 _LINE_EVERY_S = 5.0
 """Without a terminal: how often a phase that goes on says so."""

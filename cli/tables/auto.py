@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 from rich.text import Text
 
-from ._console import facts
-from ._gate import criteria_table, more_strips
+from lineside.cli._console import facts
+
+from .gate import criteria_table, more_strips
 
 if TYPE_CHECKING:
     from lineside.calibration.judge.auto import AutoResult
