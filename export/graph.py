@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from lineside._optional import require
 from lineside.engine.files.io_forms import CONTRACTS
 from lineside.errors import ConfigError
-from lineside.graph.half import half
+from lineside.graph.float_model import FloatModel
+from lineside.graph.half import halved
 from lineside.manifest import Io, ModelManifest, Tiling
 from lineside.spec import StripSpec
 
@@ -45,7 +46,7 @@ class ExportOptions:
     Attributes:
         tiling: "batched", "unrolled" or "full" (design 4).
         io: "production" or "raw".
-        precision: "fp32", or "fp16" for a network in half precision (`calibration.half`).
+        precision: "fp32", or "fp16" for a network in half precision (`graph.half`).
         opset: ONNX opset, 11 to 23.
         batch: None keeps it dynamic; a number fixes it.
         raw_dtype: What a raw graph takes: "float32" fits every strip, "uint8" is a quarter of the bytes.
@@ -118,7 +119,7 @@ def onnx_model(network: nn.Module, manifest: ModelManifest, options: ExportOptio
     )
     helper.set_model_props(proto, manifest.to_properties())
     proto = _with_shapes(proto)
-    return half(proto, path=Path("the exported model")) if options.precision == "fp16" else proto
+    return halved(FloatModel.of(proto, path=Path("the exported model"))) if options.precision == "fp16" else proto
 
 
 def io_shapes(spec: StripSpec, options: ExportOptions) -> dict[str, list[Any]]:

@@ -6,24 +6,17 @@ Out:  the model with the network's tensors and weights in FP16, except the layer
 The casting is ONNX Runtime's float16 tool. It runs on the network alone: given the whole model it would round the outputs
 through FP16. What it leaves behind is put right here: nodes out of order, casts written twice, values of two float32
 layers that go through FP16 on the way from one to the other.
-
-Why a layer stays float32: a tensor that comes within a factor of 8 of FP16's largest number on the calibration patches may
-pass it on another strip, and infinity times zero is NaN. The layers that make or read such a tensor are kept.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from lineside._optional import require
-from lineside.calibration.ranges.table import RangesTable
 
 from .float_model import FloatModel
-from .layers import Layer, before_convolutions, layers_of
+from .layers import before_convolutions, layers_of
 from .network import TILES, Network
 from .precision_mark import PrecisionMark
 
@@ -33,40 +26,18 @@ if TYPE_CHECKING:
 FLOAT = 1
 FLOAT16 = 10
 """ONNX's numbers of the two types."""
-LARGEST = float(np.finfo(np.float16).max)
-"""65504."""
-HEADROOM = 8.0
-"""How many times everything that calibration saw has to fit below it: for a brighter lamp, for a stronger defect."""
-
-ASKED = "asked for"
 
 
-def half(model: onnx.ModelProto, *, path: Path, table: RangesTable | None = None, keep: Collection[str] = frozenset()) -> onnx.ModelProto:
-    """The model of the file `path` with its network in FP16.
+def halved(source: FloatModel, kept: Mapping[str, str] | None = None) -> onnx.ModelProto:
+    """The model with its network in FP16, in a new model whose manifest says which layers were kept and why.
 
     Args:
-        model: A float32 model of ours, or with a table one of another program; it is not changed.
-        path: Named in errors.
-        table: Its ranges: layers that come near FP16's largest number stay float32.
-        keep: Names of convolutions whose layers stay float32.
-
-    Returns:
-        A new model, whose manifest says which layers were kept and why.
-
-    Raises:
-        ModelError: It is not a float32 model, or of another program and without a table.
-        ConfigError: A name in `keep` that no convolution has.
-        CalibrationError: The table is of another model.
+        source: A float32 model of ours or of another program; it is not changed.
+        kept: Names of convolutions whose layers stay float32 -> why.
     """
-    source = FloatModel.of(model, path=path, spec=table.spec if table else None)
-    source.refuse_unknown(keep)
+    kept = dict(kept or {})
     patch = source.network.patch_model()
-    layers = layers_of(patch)
-    kept = dict.fromkeys(sorted(keep), ASKED)
-    if table is not None:
-        table.refuse_other(source.network, path=path)
-        kept = too_large(layers, table) | kept
-    in_float = {node.name for layer in layers if layer.name in kept for node in layer.nodes}
+    in_float = {node.name for layer in layers_of(patch) if layer.name in kept for node in layer.nodes}
     patch = in_half(patch, keep=in_float | behind_the_network(source.network))
     return source.with_network(patch, PrecisionMark(precision="fp16", kept=kept))
 
@@ -77,17 +48,6 @@ def behind_the_network(network: Network) -> set[str]:
         return set()
     needed = before_convolutions(network.nodes)
     return {node.name for node in network.nodes if node.op_type != "Conv" and needed.isdisjoint(node.output)}
-
-
-def too_large(layers: Iterable[Layer], table: RangesTable) -> dict[str, str]:
-    """The layers that make or read a tensor that FP16 may not hold -> why."""
-    reached = {name: max(-tensor.low, tensor.high) for name, tensor in table.tensors.items()}
-    found = {}
-    for layer in layers:
-        name = max(layer.tensors, key=reached.__getitem__)
-        if reached[name] * HEADROOM > LARGEST:
-            found[layer.name] = f"{name} reached {reached[name]:.4g}: less than a factor of {HEADROOM:g} below FP16's {LARGEST:g}"
-    return found
 
 
 def in_half(patch: onnx.ModelProto, *, keep: Collection[str] = ()) -> onnx.ModelProto:

@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from lineside.calibration.place.half import half
 from lineside.calibration.place.precision_file import PrecisionSummary, write_quantized
 from lineside.calibration.place.quantize import QuantizeOptions, quantized
 from lineside.calibration.ranges.table import RangesTable
@@ -25,7 +26,6 @@ from lineside.engine.inspector import Inspector
 from lineside.files import refuse_existing, write_json
 from lineside.graph.cost import multiply_adds
 from lineside.graph.float_model import FloatModel
-from lineside.graph.half import half
 from lineside.graph.layer_precision import executed
 from lineside.judge.compare import outcomes
 from lineside.judge.gate import GateDecision, decide

@@ -17,11 +17,11 @@ from lineside.engine.run.onnxruntime_backend import reason_of, runtime_errors
 from lineside.errors import ModelError
 from lineside.files import refuse_existing, write_bytes
 from lineside.graph.float_model import FloatModel
-from lineside.graph.half import half
 from lineside.graph.layer_precision import Executed, executed
 from lineside.graph.precision_mark import is_foreign
 from lineside.manifest import ModelManifest
 
+from .half import half
 from .quantize import QuantizeOptions, quantized
 
 if TYPE_CHECKING:

@@ -17,12 +17,13 @@ from lineside.calibration.ranges.table import RangesTable
 from lineside.errors import ConfigError, ModelError
 from lineside.graph.float_model import FloatModel
 from lineside.graph.foreign import PER_CHANNEL_OPSET
-from lineside.graph.half import ASKED, behind_the_network, in_half, too_large
+from lineside.graph.half import behind_the_network, in_half
 from lineside.graph.layers import Layer, layers_of
 from lineside.graph.precision_mark import PrecisionMark
 from lineside.graph.splice import raise_opset
 
 from . import qdq_onnxruntime, qdq_tensorrt
+from .half import ASKED, too_large
 from .qdq import Rest, with_qdq
 
 if TYPE_CHECKING:

@@ -209,11 +209,11 @@ def write(tmp_path_factory: pytest.TempPathFactory) -> Write:
     onnx = pytest.importorskip("onnx", reason="models are ONNX files")
     pytest.importorskip("onnxruntime", reason="it casts to FP16")
     torch = pytest.importorskip("torch", reason="PyTorch makes the network")
+    from lineside.calibration.place.half import half
     from lineside.calibration.place.quantize import QuantizeOptions, quantized
     from lineside.calibration.ranges.table import METHODS, HistogramSummary, RangesTable, TensorRange, network_sha256
     from lineside.export.graph import ExportOptions, onnx_model
     from lineside.graph.float_model import FloatModel
-    from lineside.graph.half import half
     from lineside.manifest import ModelManifest
     from lineside.spec import StripSpec
     from lineside.train.unet import UNet

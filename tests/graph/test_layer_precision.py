@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from lineside.calibration.place.half import half
 from lineside.calibration.place.quantize import QuantizeOptions, quantized
 from lineside.calibration.ranges.table import RangesTable
 from lineside.errors import ModelError
 from lineside.graph.float_model import FloatModel
-from lineside.graph.half import half
 from lineside.graph.layer_precision import Executed, executed
 
 onnx = pytest.importorskip("onnx", reason="the doctor reads ONNX files")

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from lineside.calibration.place.half import half
 from lineside.calibration.place.quantize import QuantizeOptions, Target, quantized
 from lineside.calibration.ranges.table import RangesTable
 from lineside.engine.inspector import Inspector
 from lineside.engine.qualify.probes import Probes
 from lineside.engine.qualify.self_check import self_checks
 from lineside.graph.float_model import FloatModel
-from lineside.graph.half import half
 from lineside.spec import StripSpec
 
 onnx = pytest.importorskip("onnx", reason="models are ONNX files")

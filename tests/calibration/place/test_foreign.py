@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from lineside.calibration.place.half import half
 from lineside.calibration.place.quantize import QuantizeOptions, quantized
 from lineside.calibration.ranges.ranges import CalibrateOptions, calibrate
 from lineside.calibration.ranges.sampler import SampleOptions
@@ -18,7 +19,6 @@ from lineside.cli.main import main
 from lineside.dataset import Dataset
 from lineside.errors import ModelError
 from lineside.graph.float_model import FloatModel
-from lineside.graph.half import half
 from lineside.graph.layer_precision import executed
 from lineside.manifest import ModelManifest
 from lineside.spec import StripSpec

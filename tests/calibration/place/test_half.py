@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from lineside.calibration.place.half import half
 from lineside.calibration.ranges.table import RangesTable
 from lineside.errors import CalibrationError, ConfigError, ModelError
 from lineside.graph.float_model import FloatModel
-from lineside.graph.half import half
 from lineside.manifest import ModelManifest
 
 onnx = pytest.importorskip("onnx", reason="FP16 files are ONNX")
