@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from lineside._optional import require
 from lineside.engine.files.io_forms import CONTRACTS
+from lineside.engine.run.session import ask, open_session
 from lineside.errors import ModelError
 from lineside.manifest import Tiling
 from lineside.spec import CHANNELS, FULL_SCALE, StripSpec
@@ -95,15 +96,14 @@ def _check_structure(path: Path) -> None:
 
 def _run(path: Path, options: ExportOptions, strips: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
     """The heatmaps (N, C, H, W) and scores (N,) of ONNX Runtime, one batch where the batch is dynamic."""
-    runtime = require("onnxruntime", extra="export")
     contract = CONTRACTS[options.io]
-    session = runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    session = open_session(path)
     values = _as_input(strips, options)
     batch = options.batch or len(values)
     outputs: list[list[Any]] = []
     for start in range(0, len(values), batch):
         part = np.resize(values[start : start + batch], (batch, *values.shape[1:]))  # a fixed batch is filled by repetition
-        outputs.append([output[: len(values) - start] for output in session.run(contract.outputs, {contract.input: part})])
+        outputs.append([output[: len(values) - start] for output in ask(session, contract.outputs, {contract.input: part}, path=path)])
     joined = [np.concatenate(parts) for parts in zip(*outputs, strict=True)]
     return joined[0], joined[1] if contract.score else None
 

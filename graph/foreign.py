@@ -108,7 +108,7 @@ def _raised(model: onnx.ModelProto, path: Path) -> onnx.ModelProto:
     converter = require("onnx.version_converter", extra="export")
     try:
         raised: onnx.ModelProto = converter.convert_version(model, OPSET)
-    except (RuntimeError, ValueError) as exc:
+    except (RuntimeError, ValueError, converter.ConvertError) as exc:
         raise ModelError(
             f"{path}: it cannot be raised from opset {version} to {OPSET}", why=str(exc).split("\n")[0], fix=f"export it with opset {OPSET}"
         ) from exc

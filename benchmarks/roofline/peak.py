@@ -21,8 +21,8 @@ from typing import Any
 import numpy as np
 
 from lineside._optional import require
-from lineside.engine.run.onnxruntime_backend import open_session
 from lineside.engine.run.onnxruntime_providers import CPU
+from lineside.engine.run.session import open_session
 
 from .work import FLOAT32, INT8, Kind
 

@@ -23,8 +23,8 @@ from lineside.benchmarks.measure.inputs import Rotation, tensors
 from lineside.engine.files.io_forms import Tensor
 from lineside.engine.files.profiles import BatchProfiles, Profile
 from lineside.engine.machine import physical_cores
-from lineside.engine.run.onnxruntime_backend import open_session, reason_of, runtime_errors, tensors_of
 from lineside.engine.run.onnxruntime_providers import CPU, full_names
+from lineside.engine.run.session import open_session, reason_of, runtime_errors, tensors_of
 from lineside.errors import ConfigError, ModelError
 from lineside.manifest import PREFIX, ModelManifest
 

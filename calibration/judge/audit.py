@@ -86,8 +86,8 @@ def audit(
     patch = model.network.patch_model()
     names = tuple(dict.fromkeys(layer.conv.input[0] for layer in layers_of(patch)))
     tally = _Tally({name: table.amax(name) for name in names}, threshold)
-    exact = Activations(model.network.patch_model((*names, LOGITS)), (*names, LOGITS))
-    clipped = Activations(clipping(patch, tally.ranges), [LOGITS])
+    exact = Activations(model.network.patch_model((*names, LOGITS)), (*names, LOGITS), path=model.path)
+    clipped = Activations(clipping(patch, tally.ranges), [LOGITS], path=model.path)
     for pair in progress(pairs, total=len(pairs), what="good strips"):
         without = replace(pair, defects=None)
         tiles = np.stack([pixels for _, pixels in read_patches([without, pair], dataset.root, table.spec)])
@@ -98,7 +98,7 @@ def audit(
             tally.add_labelled(exact.of(tile[None]), clipped.of(tile[None])[LOGITS])
     patches = _by_another_seed(table, dataset)
     shown = progress(patches, total=len(patches), what="another seed")
-    other = measure(model.network, read_patches(shown, dataset.root, table.spec), percentile=table.percentile)
+    other = measure(model, read_patches(shown, dataset.root, table.spec), percentile=table.percentile)
     return Audit(
         model=str(model.path),
         dataset=str(dataset.root),

@@ -10,18 +10,19 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from lineside._optional import require
 from lineside.calibration.place.qdq import with_qdq
 from lineside.calibration.place.quantize import RULES, Target, refuse_old_opset
 from lineside.calibration.ranges.table import RangesTable
 from lineside.dataset import Sample
 from lineside.engine.machine import physical_cores
+from lineside.engine.run.session import ask, open_session
 from lineside.errors import ConfigError
 from lineside.graph.cost import multiply_adds
 from lineside.graph.float_model import FloatModel
@@ -162,11 +163,11 @@ def measure_sensitivity(
     layers = layers_of(patch)
     names = [layer.name for layer in layers]
     tiles = read_labelled_tiles(samples, model.manifest.spec, count=options.tiles, seed=options.seed)
-    reference = _heat(patch, tiles)
+    reference = _heat(patch, tiles, model.path)
 
     def damage(integer: Collection[Layer]) -> Damage:
         placed = rules.placement(patch, tuple(integer), table, rest="fp32")
-        return _damage(reference, _heat(with_qdq(patch, placed), tiles), tiles.defective, level)
+        return _damage(reference, _heat(with_qdq(patch, placed), tiles, model.path), tiles.defective, level)
 
     trials: dict[tuple[str, ...], Damage] = {}
     wanted = [layers, *((layer,) for layer in layers)]
@@ -195,16 +196,12 @@ def measure_sensitivity(
     )
 
 
-def _heat(patch: onnx.ModelProto, tiles: LabelledTiles) -> NDArray[np.float32]:
+def _heat(patch: onnx.ModelProto, tiles: LabelledTiles, path: Path) -> NDArray[np.float32]:
     """(T, tile, tile): the heat of a patch model, 0 where a tile does not count in the stitched heatmap."""
-    runtime = require("onnxruntime", extra="export")
-    options = runtime.SessionOptions()
-    options.intra_op_num_threads = physical_cores()
-    options.inter_op_num_threads = 1
-    session = runtime.InferenceSession(patch.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    session = open_session(path, threads=physical_cores(), content=patch.SerializeToString())
     logits = np.concatenate(
         [
-            session.run([LOGITS], {TILES: tiles.pixels[begin : begin + _TILES_AT_ONCE]})[0]
+            ask(session, [LOGITS], {TILES: tiles.pixels[begin : begin + _TILES_AT_ONCE]}, path=path)[0]
             for begin in range(0, len(tiles.pixels), _TILES_AT_ONCE)
         ]
     )

@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lineside._optional import require
 from lineside.calibration.ranges.table import RangesTable
-from lineside.engine.run.onnxruntime_backend import reason_of, runtime_errors
+from lineside.engine.run.session import onnxruntime, open_session
 from lineside.errors import ModelError
 from lineside.files import refuse_existing, write_bytes
 from lineside.graph.float_model import FloatModel
@@ -26,8 +25,6 @@ from .quantize import QuantizeOptions, quantized
 
 if TYPE_CHECKING:
     import onnx
-
-_ERRORS_ONLY = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,15 +97,12 @@ def _write(model: onnx.ModelProto, source: FloatModel, out: Path) -> PrecisionSu
 
 def _refuse_what_does_not_load(content: bytes, source: Path) -> None:
     """Refuse a graph whose types do not fit: another program's may hold what the casting tool cannot follow. Raises: ModelError."""
-    runtime = require("onnxruntime", extra="export")
-    options = runtime.SessionOptions()
-    options.log_severity_level = _ERRORS_ONLY
-    options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    disabled = onnxruntime().GraphOptimizationLevel.ORT_DISABLE_ALL
     try:
-        runtime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    except runtime_errors() as exc:
+        open_session(source, content=content, settings={"graph_optimization_level": disabled})
+    except ModelError as exc:
         raise ModelError(
             f"{source}: it does not load in this precision",
-            why=reason_of(exc),
+            why=exc.why,
             fix="leave out FP16 with --rest fp32 --target onnxruntime, or keep the layer that is named with --keep",
         ) from exc

@@ -4,13 +4,15 @@ In:   a float32 patch model and a `Placement`, which the rules of `qdq_tensorrt`
 Out:  the patch model with Q/DQ pairs at activations, weights stored as integers behind a DequantizeLinear.
 Decides nothing: which tensors, which scales and who reads them is in the placement.
 
-Names: TENSOR.quantized, TENSOR.dequantized, and the initializers TENSOR.scale and TENSOR.zero_point.
+Names: TENSOR.quantized, TENSOR.dequantized, and the initializers TENSOR.scale and TENSOR.zero_point; with a number behind them where the
+graph has such a name already. A weight that several convolutions share is stored once, and each reads it through a node of its own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain, count
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -79,6 +81,15 @@ def convolution_parameters(
         yield layer, np.abs(weights).max(axis=tuple(range(1, weights.ndim))), bias
 
 
+def shared_scales(layers: Sequence[Layer], scales: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
+    """Convolutions that share their weights share the widest of their scales, channel by channel: the weights are stored once."""
+    widest: dict[str, NDArray[np.float32]] = {}
+    for layer in layers:
+        weights = layer.conv.input[1]
+        widest[weights] = np.maximum(widest.get(weights, np.float32(0)), scales[layer.name])
+    return {layer.name: widest[layer.conv.input[1]] for layer in layers}
+
+
 def with_qdq(patch: onnx.ModelProto, placement: Placement) -> onnx.ModelProto:
     """A copy of the patch model with Q/DQ nodes where the placement says."""
     writer = _Writer(patch)
@@ -98,8 +109,11 @@ class _Writer:
         self._helper = require("onnx.helper", extra="export")
         self._numpy_helper = require("onnx.numpy_helper", extra="export")
         self._given = {tensor.name: tensor for tensor in patch.graph.initializer}
+        self._taken = {name for node in patch.graph.node for name in (node.name, *node.input, *node.output)}.union(self._given)
         self._nodes: list[onnx.NodeProto] = []
         self._made: list[onnx.TensorProto] = []
+        self._restored: dict[str, str] = {}  # activation -> its dequantised values
+        self._stored: dict[tuple[str, bytes], list[str]] = {}  # weights and their scales -> what a DequantizeLinear reads
 
     def quantize_activation(self, name: str, placement: Placement) -> None:
         """A Q/DQ pair behind the tensor, if it has a grid."""
@@ -110,15 +124,15 @@ class _Writer:
             self._constant(f"{name}.scale", np.float32(grid.scale)),
             self._constant(f"{name}.zero_point", np.array(grid.zero_point, grid.dtype)),
         ]
-        self._add("QuantizeLinear", [name, *parameters], f"{name}.quantized")
-        self._add("DequantizeLinear", [f"{name}.quantized", *parameters], f"{name}.dequantized")
+        quantized = self._add("QuantizeLinear", [name, *parameters], f"{name}.quantized")
+        self._restored[name] = self._add("DequantizeLinear", [quantized, *parameters], f"{name}.dequantized")
 
     def copy(self, node: onnx.NodeProto, placement: Placement) -> None:
         """The node itself, behind its dequantised inputs."""
         copy: Any = type(node)()
         copy.CopyFrom(node)
         if node.name in placement.readers:
-            copy.input[:] = [f"{name}.dequantized" if name in placement.activations else name for name in node.input]
+            copy.input[:] = [self._restored.get(name, name) for name in node.input]
         if node.name in placement.weights:
             copy.input[1] = self._dequantized(node.input[1], placement.weights[node.name], np.int8, limit=INT8_MAX)
         if node.name in placement.biases:
@@ -132,10 +146,9 @@ class _Writer:
         """The patch model of what was collected."""
         model: Any = type(self._patch)()
         model.CopyFrom(self._patch)
-        made = {node.output[0] for node in self._nodes}
         for end in (value.name for value in self._patch.graph.output):
-            if f"{end}.dequantized" in made:
-                self._rename({end: f"{end}.float", f"{end}.dequantized": end})  # the network gives what was quantised
+            if end in self._restored:
+                self._rename({end: self._free(f"{end}.float"), self._restored[end]: end})  # the network gives what was quantised
         read = {name for node in self._nodes for name in node.input}
         del model.graph.node[:], model.graph.initializer[:], model.graph.value_info[:]
         model.graph.node.extend(self._nodes)
@@ -149,19 +162,29 @@ class _Writer:
 
     def _dequantized(self, name: str, scales: NDArray[np.float32], dtype: type[np.integer[Any]], *, limit: int) -> str:
         """Store an initializer as integers and return the name of its float values; the first axis is the output channel."""
-        values = self._numpy_helper.to_array(self._given[name]).astype(np.float64)
-        steps = np.rint(values / scales.astype(np.float64).reshape(-1, *[1] * (values.ndim - 1)))
-        inputs = [
-            self._constant(f"{name}.quantized", np.clip(steps, -limit, limit).astype(dtype)),
-            self._constant(f"{name}.scale", scales),
-            self._constant(f"{name}.zero_point", np.zeros(len(scales), dtype)),
-        ]
-        return self._add("DequantizeLinear", inputs, f"{name}.dequantized", axis=0)
+        key = (name, scales.tobytes())
+        if key not in self._stored:
+            values = self._numpy_helper.to_array(self._given[name]).astype(np.float64)
+            steps = np.rint(values / scales.astype(np.float64).reshape(-1, *[1] * (values.ndim - 1)))
+            self._stored[key] = [
+                self._constant(f"{name}.quantized", np.clip(steps, -limit, limit).astype(dtype)),
+                self._constant(f"{name}.scale", scales),
+                self._constant(f"{name}.zero_point", np.zeros(len(scales), dtype)),
+            ]
+        return self._add("DequantizeLinear", self._stored[key], f"{name}.dequantized", axis=0)
 
     def _constant(self, name: str, values: Any) -> str:
-        self._made.append(self._numpy_helper.from_array(np.asarray(values), name))
-        return name
+        free = self._free(name)
+        self._made.append(self._numpy_helper.from_array(np.asarray(values), free))
+        return free
 
     def _add(self, op: str, inputs: Iterable[str], output: str, **attributes: Any) -> str:
-        self._nodes.append(self._helper.make_node(op, list(inputs), [output], name=output, **attributes))
-        return output
+        free = self._free(output)
+        self._nodes.append(self._helper.make_node(op, list(inputs), [free], name=free, **attributes))
+        return free
+
+    def _free(self, name: str) -> str:
+        """The name, or the first NAME.2, NAME.3 ... that nothing in the graph has; nothing else gets it afterwards."""
+        free = next(one for one in chain([name], (f"{name}.{number}" for number in count(2))) if one not in self._taken)
+        self._taken.add(free)
+        return free

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from lineside.calibration.ranges.table import RangesTable
 from lineside.graph.layers import Layer, layers_of
 
-from .qdq import INT8_MAX, Grid, Placement, Rest, convolution_parameters, groups_of
+from .qdq import INT8_MAX, Grid, Placement, Rest, convolution_parameters, groups_of, shared_scales
 
 if TYPE_CHECKING:
     import onnx
@@ -45,11 +45,12 @@ def placement(patch: onnx.ModelProto, layers: Sequence[Layer], table: RangesTabl
     tensors = quantized_tensors(layers)
     groups = groups_of(tensors, same_scale(layers))
     grids = {name: activation_grid(group, table) for group in groups for name in group.intersection(tensors)}
-    weights, biases = {}, {}
-    for layer, largest, bias in convolution_parameters(patch, layers):
-        step = grids[layer.conv.input[0]].scale
-        weights[layer.name] = weight_scales(largest, bias, step)
-        biases[layer.name] = bias_scales(weights[layer.name], step)
+    steps = {layer.name: grids[layer.conv.input[0]].scale for layer in layers}
+    weights = shared_scales(
+        layers,
+        {layer.name: weight_scales(largest, bias, steps[layer.name]) for layer, largest, bias in convolution_parameters(patch, layers)},
+    )
+    biases = {name: bias_scales(scales, steps[name]) for name, scales in weights.items()}
     return Placement(
         activations=grids, readers=readers(patch, layers), weights=weights, biases=biases, unjoined=unjoined(patch, layers, tensors)
     )

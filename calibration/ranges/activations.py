@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lineside._optional import require
 from lineside.engine.machine import physical_cores
+from lineside.engine.run.session import ask, open_session
 from lineside.graph.network import TILES
 
 if TYPE_CHECKING:
@@ -32,20 +33,18 @@ Values = Mapping[str, NDArray[np.float32]]
 class Activations:
     """A network whose named tensors are its outputs. Owns an ONNX Runtime session, which goes with it."""
 
-    def __init__(self, model: onnx.ModelProto, names: Sequence[str]) -> None:
-        runtime = require("onnxruntime", extra="export")
-        options = runtime.SessionOptions()
-        options.intra_op_num_threads = physical_cores()
-        options.inter_op_num_threads = 1
-        options.enable_cpu_mem_arena = False  # an arena never gives back the most that a batch took
+    def __init__(self, model: onnx.ModelProto, names: Sequence[str], *, path: Path) -> None:
+        """Open the network. `path`: the file that it is of, for errors. Raises: ModelError, when ONNX Runtime does not take it."""
+        self._path = path
         self._names = [name for name in names if name != TILES]
-        self._session: Any = runtime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        no_arena = {"enable_cpu_mem_arena": False}  # an arena never gives back the most that a batch took
+        self._session: Any = open_session(path, threads=physical_cores(), content=model.SerializeToString(), settings=no_arena)
         rows = self._session.get_inputs()[0].shape[0]
         self._most = rows if isinstance(rows, int) else MAX_BATCH  # another program's model may take one picture at a time
 
     def of(self, tiles: NDArray[np.float32]) -> Values:
-        """The values of all tensors, and of the tiles, for (B, 3, tile, tile)."""
-        return {TILES: tiles, **dict(zip(self._names, self._session.run(self._names, {TILES: tiles}), strict=True))}
+        """The values of all tensors, and of the tiles, for (B, 3, tile, tile). Raises: ModelError, when the network fails."""
+        return {TILES: tiles, **dict(zip(self._names, ask(self._session, self._names, {TILES: tiles}, path=self._path), strict=True))}
 
     def batches(self, patches: Iterable[tuple[Record, NDArray[np.float32]]]) -> Iterator[tuple[tuple[Record, ...], Values]]:
         """Run all patches, the first one alone: it tells how many fit into `BATCH_BYTES`."""

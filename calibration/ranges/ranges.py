@@ -22,7 +22,6 @@ from numpy.typing import NDArray
 from lineside.dataset import Dataset
 from lineside.errors import CalibrationError, ConfigError
 from lineside.graph.float_model import FloatModel
-from lineside.graph.network import Network
 from lineside.progress import Progress, silent
 
 from .activations import Activations
@@ -73,7 +72,7 @@ def calibrate(
     patches = sample(dataset.train, dataset.root, model.grid, options.sample)
     shown = progress(patches, total=len(patches), what="calibrate")
     cut = read_patches(shown, dataset.root, model.spec, grid=model.grid)
-    tensors = measure(model.network, cut, percentile=options.percentile)
+    tensors = measure(model, cut, percentile=options.percentile)
     return RangesTable(
         model=model.path.name,
         network_sha256=network_sha256(model.network),
@@ -89,15 +88,17 @@ def calibrate(
 
 
 def measure(
-    network: Network, patches: Iterable[tuple[Patch, NDArray[np.float32]]], *, percentile: float = DEFAULT_PERCENTILE
+    model: FloatModel, patches: Iterable[tuple[Patch, NDArray[np.float32]]], *, percentile: float = DEFAULT_PERCENTILE
 ) -> dict[str, TensorRange]:
     """The ranges of all tensors over what `read_patches` yields; with the patches of a table, that table's.
 
     Raises:
         CalibrationError: The network answers NaN or infinity.
+        ModelError: ONNX Runtime cannot run the network.
     """
-    histograms = {name: Histogram() for name in network.activations}
-    activations = Activations(network.patch_model(network.activations), network.activations)
+    names = model.network.activations
+    histograms = {name: Histogram() for name in names}
+    activations = Activations(model.network.patch_model(names), names, path=model.path)
     for batch, values in activations.batches(patches):
         for name, histogram in histograms.items():
             _add(histogram, name, values[name], batch)

@@ -16,9 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lineside._optional import require
 from lineside.engine.device import driver
-from lineside.engine.files.io_forms import CONTRACTS, Tensor, check_graph
+from lineside.engine.files.io_forms import CONTRACTS, check_graph
 from lineside.engine.files.profiles import BatchProfiles, Profile
 from lineside.engine.files.tuned import Tuned
 from lineside.engine.machine import physical_cores
@@ -27,10 +26,7 @@ from lineside.manifest import Io, ModelManifest, sha256_of_file
 from lineside.spec import StripSpec
 
 from .onnxruntime_providers import CPU, ON_A_GPU, TENSORRT, full_names, refuse_fallback, short_name, with_options
-
-_NUMPY_NAMES = {"float": "float32", "double": "float64"}  # where ONNX Runtime calls a type otherwise
-_ERRORS_ONLY = 3  # log level: what matters reaches the caller as an exception
-_RECORD_NODES = "session.record_ep_graph_assignment_info"  # from ONNX Runtime 1.24 on; older ones take no notice
+from .session import ask, onnxruntime, open_session, tensors_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,7 +106,7 @@ class OnnxRuntimeBackend:
             raise ConfigError(f"{threads} threads", why="one is needed at least", fix="leave it out to use every physical core")
         sha256 = sha256_of_file(path)
         threads = threads or _tuned_threads(path, sha256) or physical_cores()
-        wanted = full_names(providers or (CPU,), _onnxruntime().get_available_providers())
+        wanted = full_names(providers or (CPU,), onnxruntime().get_available_providers())
         asked = driver.ask_driver() if any(provider in ON_A_GPU for provider in wanted) else None
         told = with_options(wanted, sha256=sha256, manifest=_manifest_of_file(path) if TENSORRT in wanted else None, driver=asked)
         session = open_session(path, told, threads)
@@ -157,10 +153,7 @@ class OnnxRuntimeBackend:
             ModelError: The run failed, or the model answers in another shape than it declares.
         """
         fed = self.input[: self.model.batch or rows]
-        try:
-            heatmaps, *scores = self.session.run(self._contract.outputs, {self._contract.input: fed})
-        except runtime_errors() as exc:
-            raise ModelError(f"{self.model.path}: the run failed", why=reason_of(exc), fix="export the model again") from exc
+        heatmaps, *scores = ask(self.session, self._contract.outputs, {self._contract.input: fed}, path=self.model.path)
         if heatmaps.shape != (len(fed), self._contract.heatmap_channels, *fed.shape[2:]) or any(len(score) != len(fed) for score in scores):
             raise ModelError(
                 f"{self.model.path}: answers an array {heatmaps.shape} to one {fed.shape}",
@@ -181,7 +174,7 @@ class OnnxRuntimeBackend:
         model = self.model
         return {
             "backend": self.name,
-            "onnxruntime": _onnxruntime().__version__,
+            "onnxruntime": onnxruntime().__version__,
             "providers": list(model.providers),
             "provider_options": {name: dict(options) for name, options in model.provider_options.items()},
             "nodes": model.nodes,
@@ -224,43 +217,6 @@ def _tuned_threads(path: Path, sha256: str) -> int | None:
     return tuned.threads if tuned is not None and tuned.counts_for(sha256) else None
 
 
-def _onnxruntime() -> Any:
-    return require("onnxruntime", extra="onnxruntime")
-
-
-def runtime_errors() -> tuple[type[Exception], ...]:
-    """ONNX Runtime's own exceptions: they share no base class, so they are what its module holds."""
-    state = _onnxruntime().capi.onnxruntime_pybind11_state
-    return tuple(kind for kind in vars(state).values() if isinstance(kind, type) and issubclass(kind, Exception))
-
-
-def open_session(path: Path, providers: Sequence[tuple[str, Mapping[str, Any]]], threads: int) -> Any:
-    """An InferenceSession of the file. Raises: ModelError, DeviceError."""
-    onnxruntime = _onnxruntime()
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = _ERRORS_ONLY
-    options.add_session_config_entry(_RECORD_NODES, "1")
-    failures: tuple[type[Exception], ...] = (*runtime_errors(), RuntimeError, ValueError)  # the last two: from its Python part
-    try:
-        return onnxruntime.InferenceSession(str(path), options, providers=list(providers), enable_fallback=0)
-    except failures as exc:
-        state = onnxruntime.capi.onnxruntime_pybind11_state
-        names = [name for name, _ in providers]
-        if names != [CPU] and not isinstance(exc, (state.InvalidProtobuf, state.InvalidGraph)):
-            raise DeviceError(
-                f"{path}: no session with {', '.join(names)}",
-                why=reason_of(exc),
-                fix="check driver and libraries of that provider: lineside doctor; or use --provider cpu",
-            ) from exc
-        raise ModelError(
-            f"{path}: not a model that ONNX Runtime {onnxruntime.__version__} can run",
-            why=reason_of(exc),
-            fix="check that the file is whole, or export it again",
-        ) from exc
-
-
 def _nodes_by_provider(session: Any) -> dict[str, int] | None:
     if not hasattr(session, "get_provider_graph_assignment_info"):
         return None
@@ -301,19 +257,3 @@ def _form(manifest: ModelManifest | None, spec: StripSpec | None, path: Path) ->
             fix="use another model, or leave the spec out",
         )
     return spec or manifest.spec, manifest.io
-
-
-def tensors_of(arguments: Sequence[Any]) -> dict[str, Tensor]:
-    """What ONNX Runtime says of inputs or outputs: "tensor(float)" and, for an axis of any size, its name or None."""
-    tensors = {}
-    for argument in arguments:
-        kind = argument.type.removeprefix("tensor(").removesuffix(")")
-        shape = tuple(side if isinstance(side, int) else None for side in argument.shape)
-        tensors[argument.name] = Tensor(shape=shape, dtype=_NUMPY_NAMES.get(kind, kind))
-    return tensors
-
-
-def reason_of(exc: Exception) -> str:
-    """The first line of what ONNX Runtime says, without its "[ONNXRuntimeError] : 7 : INVALID_PROTOBUF : "."""
-    line = str(exc).strip().split("\n")[0]
-    return (line.split(" : ", 3)[-1] if line.startswith("[ONNXRuntimeError]") else line) or type(exc).__name__

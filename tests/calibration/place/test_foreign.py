@@ -279,3 +279,47 @@ def test_int8_of_an_old_opset_says_how_to_export_again(strips: Path) -> None:
     with pytest.raises(ModelError, match="opset 11") as caught:
         quantized(model, table, QuantizeOptions(target="onnxruntime"), path=NAME)
     assert "opset_version=18" in caught.value.fix
+
+
+def shared_model(*, names: tuple[str, str] = ("p.weight", "p.bias")) -> Any:
+    """Five convolutions on one weight and one bias, as a network that is applied again and again has them."""
+    weight, bias = names
+    rng = np.random.default_rng(4)
+    nodes, value = [], "image"
+    for index in range(5):
+        nodes += [
+            onnx.helper.make_node("Conv", [value, weight, bias], [f"{index}.conv"], f"c{index}", pads=[1, 1, 1, 1]),
+            onnx.helper.make_node("Relu", [f"{index}.conv"], ["map" if index == 4 else f"{index}"], f"r{index}"),
+        ]
+        value = f"{index}"
+    info = onnx.helper.make_tensor_value_info
+    graph = onnx.helper.make_graph(
+        nodes,
+        "shared",
+        [info("image", 1, ["N", 3, 100, 70])],
+        [info("map", 1, ["N", 3, 100, 70])],
+        [
+            onnx.numpy_helper.from_array(rng.normal(0, 0.25, (3, 3, 3, 3)).astype(np.float32), weight),
+            onnx.numpy_helper.from_array(rng.normal(0, 0.1, 3).astype(np.float32), bias),
+        ],
+    )
+    return onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 19)], ir_version=9)
+
+
+@pytest.mark.parametrize("rest", ["fp16", "fp32"])
+@pytest.mark.parametrize("target", ["tensorrt", "onnxruntime"])
+@pytest.mark.parametrize("names", [("p.weight", "p.bias"), ("1.quantized", "1.scale"), ("0.dequantized", "2.zero_point")])
+def test_a_weight_of_several_convolutions_is_stored_once_and_keeps_one_scale(
+    names: tuple[str, str], target: Any, rest: Any, strips: Path
+) -> None:
+    model = shared_model(names=names)
+    made = quantized(model, measured(model, strips), QuantizeOptions(target=target, rest=rest), path=NAME)
+    assert len({node.name for node in made.graph.node}) == len(made.graph.node)
+    stored = [tensor for tensor in made.graph.initializer if tensor.data_type == onnx.TensorProto.INT8 and len(tensor.dims) == 4]
+    readers = [node for node in made.graph.node if node.op_type == "DequantizeLinear" and node.input[0] == stored[0].name]
+    assert len(stored) == 1
+    assert len(readers) == 3  # the first and the last stay float
+    assert len({node.input[1] for node in readers}) == 1
+    pixels = np.random.default_rng(3).uniform(0.2, 0.8, (2, 3, 100, 70)).astype(np.float32)
+    (before,), (after,) = answers(model, pixels), answers(made, pixels)
+    assert 0 < np.abs(before - after).max() < 0.1 * np.ptp(before)

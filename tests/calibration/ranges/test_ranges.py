@@ -76,7 +76,7 @@ def test_the_ranges_are_those_of_the_values_that_pytorch_computes(lively_network
 
 def test_the_same_patches_give_the_same_table_and_a_table_can_be_replayed(model: FloatModel, dataset: Dataset, table: RangesTable) -> None:
     assert calibrate(model, dataset, options()) == table
-    assert measure(model.network, read_patches(table.patches, dataset.root, SMALL)) == table.tensors
+    assert measure(model, read_patches(table.patches, dataset.root, SMALL)) == table.tensors
     assert calibrate(model, dataset, options(seed=1)).tensors != table.tensors
 
 

@@ -13,7 +13,7 @@ from lineside import PRESETS, ConfigError, DeviceError, LinesideError, ModelErro
 from lineside._optional import install_command
 from lineside.engine.device.driver import Driver
 from lineside.engine.machine import physical_cores
-from lineside.engine.run import onnxruntime_backend
+from lineside.engine.run import session
 from lineside.engine.run.onnxruntime_backend import OnnxRuntimeBackend
 from lineside.errors import MissingPackageError
 
@@ -124,7 +124,7 @@ CPU = "CPUExecutionProvider"
 def test_a_provider_that_does_not_run_is_an_error_and_no_fallback(
     models: Path, monkeypatch: pytest.MonkeyPatch, asked: list[str], used: list[str], nodes: dict[str, int] | None
 ) -> None:
-    runtime = onnxruntime_backend._onnxruntime()
+    runtime = session.onnxruntime()
     monkeypatch.setattr(runtime, "get_available_providers", lambda: [CUDA, CPU])
     monkeypatch.setattr(runtime, "InferenceSession", lambda *_, **__: HalfSession(used, nodes))
     with pytest.raises(DeviceError, match=f"{CUDA} was asked for and does not run"):
@@ -137,7 +137,7 @@ def test_a_provider_that_fails_while_it_starts_is_a_device_error(models: Path, m
         assert options["enable_fallback"] == 0  # else ONNX Runtime prints and goes on with the CPU
         raise RuntimeError("CUDA failure 35: CUDA driver version is insufficient\nand a page of C++")
 
-    runtime = onnxruntime_backend._onnxruntime()
+    runtime = session.onnxruntime()
     monkeypatch.setattr(runtime, "get_available_providers", lambda: [CUDA, CPU])
     monkeypatch.setattr(runtime, "InferenceSession", fail)
     with pytest.raises(DeviceError, match="driver version is insufficient") as caught:

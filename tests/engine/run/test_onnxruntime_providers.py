@@ -13,7 +13,7 @@ import pytest
 
 from lineside import DeviceError, ModelError
 from lineside.engine.device.driver import Driver, Gpu
-from lineside.engine.run import onnxruntime_backend, onnxruntime_providers
+from lineside.engine.run import onnxruntime_providers, session
 from lineside.engine.run.onnxruntime_backend import OnnxRuntimeBackend
 from lineside.engine.run.onnxruntime_providers import CPU, CUDA, TENSORRT, CacheLineage, cache_root, refuse_fallback, with_options
 from lineside.manifest import ModelManifest
@@ -103,7 +103,7 @@ def test_without_a_driver_no_session_is_made(models: Path, monkeypatch: pytest.M
     def no_driver() -> Driver:
         raise DeviceError("no NVIDIA driver on this machine")
 
-    runtime = onnxruntime_backend._onnxruntime()
+    runtime = session.onnxruntime()
     monkeypatch.setattr(runtime, "get_available_providers", lambda: [TENSORRT, CUDA, CPU])
     monkeypatch.setattr(runtime, "InferenceSession", lambda *_, **__: pytest.fail("a session was opened"))
     monkeypatch.setattr("lineside.engine.device.driver.ask_driver", no_driver)
@@ -135,13 +135,13 @@ class StandIn:
     def run(self, *arguments: Any) -> Any:
         self.runs += 1
         if StandIn.fails:
-            raise onnxruntime_backend._onnxruntime().capi.onnxruntime_pybind11_state.EPFail(StandIn.fails)
+            raise session.onnxruntime().capi.onnxruntime_pybind11_state.EPFail(StandIn.fails)
         return self._real.run(*arguments)
 
 
 @pytest.fixture
 def on_tensorrt(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> type[StandIn]:
-    runtime = onnxruntime_backend._onnxruntime()
+    runtime = session.onnxruntime()
     real = runtime.InferenceSession
     monkeypatch.setattr(StandIn, "sessions", [], raising=False)
     monkeypatch.setattr(StandIn, "fails", "")
