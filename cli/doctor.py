@@ -28,6 +28,7 @@ def doctor(json: JsonOption = None, force: ForceOption = False) -> None:
         [
             ("Python", diagnosis.python),
             ("system", diagnosis.system),
+            ("INT8 on the CPU", diagnosis.int8_on_cpu),
             ("GPU", "; ".join(gpus) or f"none ({diagnosis.driver_problem})"),
             *([("driver", "CUDA up to {}.{}".format(*diagnosis.driver.cuda_version))] if diagnosis.driver else []),
             *([("Jetson", diagnosis.jetson)] if diagnosis.jetson else []),

@@ -35,6 +35,13 @@ class TargetChoice(str, Enum):
     onnxruntime = "onnxruntime"
 
 
+class CpuChoice(str, Enum):
+    """Which CPUs will run an INT8 file for ONNX Runtime."""
+
+    any = "any"
+    vnni = "vnni"
+
+
 class RestChoice(str, Enum):
     """What is not quantised."""
 
@@ -60,6 +67,10 @@ def quantize(
     quantize_first_and_last: Annotated[
         bool, typer.Option("--quantize-first-and-last", help="Also the first layer and the logits, which stay as they are otherwise.")
     ] = False,
+    cpu: Annotated[
+        CpuChoice | None,
+        typer.Option(help="For ONNX Runtime: any CPU (the default; 7-bit weights where 8 could saturate), or only those with VNNI."),
+    ] = None,
     auto: Annotated[
         Path | None,
         typer.Option(metavar="DATASET", help="Keep as many layers in INT8 as keep the verdicts on DATASET/test, or say: ship FP16."),
@@ -83,7 +94,7 @@ def quantize(
     check_json(json, force=force)
     kept = frozenset(keep or ())
     if precision is PrecisionChoice.fp16:
-        if target or rest or quantize_first_and_last or auto:
+        if target or rest or quantize_first_and_last or auto or cpu:
             raise ConfigError("an option of INT8 with --precision fp16", why="FP16 is the same for every target", fix="leave it out")
         with err.status("casting"):
             summary = write_half(model, out, ranges=ranges, keep=kept, force=force)
@@ -94,7 +105,13 @@ def quantize(
                 why="INT8 needs the ranges of all tensors, and each target wants Q/DQ nodes elsewhere",
                 fix=f"lineside calibrate {model} DATASET --out RANGES; lineside quantize {model} RANGES --target tensorrt --out {out}",
             )
-        options = QuantizeOptions(target=target.value, keep=kept, rest=rest.value if rest else None, first_and_last=quantize_first_and_last)
+        options = QuantizeOptions(
+            target=target.value,
+            keep=kept,
+            rest=rest.value if rest else None,
+            first_and_last=quantize_first_and_last,
+            cpu=cpu.value if cpu else None,
+        )
         if auto is not None:
             _quantize_automatically(model, ranges, auto, out, options, json, force)
             return

@@ -27,12 +27,20 @@ class TargetChoice(str, Enum):
     onnxruntime = "onnxruntime"
 
 
+class CpuChoice(str, Enum):
+    """Which CPUs will run an INT8 file for ONNX Runtime."""
+
+    any = "any"
+    vnni = "vnni"
+
+
 def sensitivity(
     model: Annotated[Path, typer.Argument(help="A float ONNX file of `lineside export`, of any tiling and io form.")],
     ranges: Annotated[Path, typer.Argument(help="Its table of ranges, of `lineside calibrate`.")],
     dataset: Annotated[Path, typer.Argument(help="A data set with test/good, test/DEFECT and ground_truth/DEFECT.")],
     out: Annotated[Path | None, typer.Option(help="A folder for sensitivity.json and sensitivity.png.")] = None,
     target: Annotated[TargetChoice, typer.Option(help="Whose rules place the Q/DQ nodes.")] = TargetChoice.tensorrt,
+    cpu: Annotated[CpuChoice | None, typer.Option(help="As of `quantize`: for ONNX Runtime, which CPUs the weights are for.")] = None,
     tiles: Annotated[int, typer.Option(help="How many tiles to look at; half of them hold a defect.")] = 96,
     seed: Annotated[int, typer.Option(help="Chooses the tiles.")] = 0,
     leave_one_out: Annotated[
@@ -56,7 +64,7 @@ def sensitivity(
     from lineside.graph.float_model import FloatModel
 
     check_json(json, force=force)
-    options = SensitivityOptions(target=target.value, tiles=tiles, seed=seed, leave_one_out=leave_one_out)
+    options = SensitivityOptions(target=target.value, tiles=tiles, seed=seed, leave_one_out=leave_one_out, cpu=cpu.value if cpu else None)
     table = RangesTable.read(ranges)
     opened = FloatModel.read(model, spec=table.spec)
     samples = Dataset.open(dataset, spec=opened.manifest.spec).test

@@ -20,6 +20,7 @@ from lineside._optional import install_command
 from lineside.errors import DeviceError
 
 from .device.driver import Driver, ask_driver
+from .machine import adds_in_32_bits
 
 JETSON_MODEL = Path("/proc/device-tree/model")
 JETSON_RELEASE = Path("/etc/nv_tegra_release")
@@ -115,6 +116,7 @@ class Diagnosis:
 
     python: str
     system: str
+    int8_on_cpu: str
     packages: Mapping[str, str]
     driver: Driver | None
     driver_problem: str
@@ -125,6 +127,13 @@ class Diagnosis:
     def to_json(self) -> dict[str, Any]:
         """A dict of JSON values."""
         return asdict(self)
+
+
+_INT8_ON_CPU = {
+    True: "8-bit products are added in 32 bits: every INT8 file computes rightly",
+    False: "no VNNI: 8-bit products are added in 16 bits, and a file of `quantize --cpu vnni` may give wrong verdicts; --cpu any is right",
+    None: "the kernel does not say whether 8-bit products are added in 32 bits: use files of `quantize --cpu any`",
+}
 
 
 def diagnose() -> Diagnosis:
@@ -138,6 +147,7 @@ def diagnose() -> Diagnosis:
     return Diagnosis(
         python=f"{platform.python_version()} in {sys.prefix}",
         system=f"{platform.system()} {platform.release()} {platform.machine()}",
+        int8_on_cpu=_INT8_ON_CPU[adds_in_32_bits()],
         packages=packages,
         driver=driver,
         driver_problem=problem,

@@ -1,7 +1,8 @@
 """Which processor this is, and how many cores of it this process may really use.
 
 In:   what the kernel says of the processor, its topology, the scheduler's affinity, and the quota of the process's control groups.
-Out:  a name, and numbers. A container that sees 64 cores and may use two gets two: more threads than that wait for each other.
+Out:  a name, numbers, and whether INT8 is computed without saturation. A container that sees 64 cores and may use two gets two: more
+      threads than that wait for each other.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path("/")
+_VNNI = {"avx512_vnni", "avx_vnni"}
+"""The kernel's names of its two forms."""
 
 
 def cpuinfo(root: Path = ROOT) -> dict[str, str]:
@@ -27,6 +30,25 @@ def processor(root: Path = ROOT) -> str | None:
     """The processor's name; on ARM the number of its part. None where the kernel does not say."""
     facts = cpuinfo(root)
     return facts.get("model name") or facts.get("CPU part")
+
+
+def adds_in_32_bits(root: Path = ROOT) -> bool | None:
+    """Whether products of 8 bits are added in 32 bits: on ARM always, on x86 with VNNI alone. None where the kernel does not say."""
+    facts = cpuinfo(root)
+    if "flags" in facts:
+        return not _VNNI.isdisjoint(facts["flags"].split())
+    return True if "Features" in facts else None
+
+
+def vnni_doubt(cpu: str, root: Path = ROOT) -> str | None:
+    """Why this machine may compute wrongly what was made for `cpu` ("any", "vnni", empty: not said); None where it does not."""
+    if cpu == "any" or adds_in_32_bits(root) is not False:
+        return None
+    made = "made for CPUs with VNNI" if cpu else "made before files said for which CPUs they are"
+    return (
+        f"{made}, and this one has none: it adds products in 16 bits, which may saturate and change verdicts; "
+        "quantise it again with --cpu any, which is the default"
+    )
 
 
 def physical_cores(root: Path = ROOT) -> int:

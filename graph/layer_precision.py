@@ -53,10 +53,19 @@ class ExecutedLayer:
 
 @dataclass(frozen=True, kw_only=True)
 class Executed:
-    """How a file runs. `target` is "tensorrt" or "onnxruntime"; empty for a file without INT8."""
+    """How a file runs.
+
+    Attributes:
+        target: "tensorrt" or "onnxruntime"; empty for a file without INT8.
+        layers: In order.
+        cpu: On which CPUs a file for ONNX Runtime computes rightly: "any", "vnni"; empty where it does not say.
+        seven_bits: Its convolutions whose weights use 7 bits.
+    """
 
     target: str
     layers: tuple[ExecutedLayer, ...]
+    cpu: str = ""
+    seven_bits: tuple[str, ...] = ()
 
     def share(self, precision: Precision) -> float:
         """The share of the multiply-adds that run in `precision`."""
@@ -66,6 +75,8 @@ class Executed:
         """A dict of JSON values."""
         return {
             "target": self.target,
+            "cpu": self.cpu,
+            "seven_bits": list(self.seven_bits),
             "shares": {precision: self.share(precision) for precision in get_args(Precision)},
             "layers": [asdict(layer) for layer in self.layers],
         }
@@ -99,7 +110,7 @@ def executed(model: onnx.ModelProto, *, path: Path) -> Executed:
                     share=costs[name] / sum(costs.values()),
                 )
             )
-    return Executed(target=target, layers=tuple(layers))
+    return Executed(target=target, layers=tuple(layers), cpu=mark.cpu if mark else "", seven_bits=mark.seven_bits if mark else ())
 
 
 @dataclass(frozen=True, kw_only=True)

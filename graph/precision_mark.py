@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,6 +31,8 @@ class PrecisionMark:
     kept: Mapping[str, str]
     target: str = ""
     ranges_sha256: str = ""
+    cpu: str = ""
+    seven_bits: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, model: onnx.ModelProto, *, path: Path) -> PrecisionMark | None:
@@ -38,18 +40,21 @@ class PrecisionMark:
         properties = {entry.key: entry.value for entry in model.metadata_props}
         manifest = ModelManifest.from_properties(properties, path=path)
         if manifest is not None:
-            return cls(precision=manifest.precision, kept=dict(manifest.kept), target=manifest.target, ranges_sha256=manifest.ranges_sha256)
+            return cls(**{field.name: getattr(manifest, field.name) for field in fields(cls)})
         if FOREIGN_KEY not in properties:
             return None
         try:
             values = json.loads(properties[FOREIGN_KEY])
-            return cls(**{name: values[name] for name in ("precision", "kept", "target", "ranges_sha256")})
+            mark = cls(**{name: values[name] for name in ("precision", "kept", "target", "ranges_sha256")})
+            return replace(mark, cpu=values.get("cpu", ""), seven_bits=tuple(values.get("seven_bits", ())))
         except (ValueError, TypeError, KeyError) as exc:
             raise ModelError(f"{path}: damaged metadata", why=f"{FOREIGN_KEY}: {exc}", fix="quantise it again") from exc
 
     def to_properties(self) -> dict[str, str]:
         """For a model of another program."""
-        return {FOREIGN_KEY: json.dumps({**self.__dict__, "versions": versions()})}
+        optional = {name: value for name, value in (("cpu", self.cpu), ("seven_bits", self.seven_bits)) if value}
+        always = {name: getattr(self, name) for name in ("precision", "kept", "target", "ranges_sha256")}
+        return {FOREIGN_KEY: json.dumps({**always, **optional, "versions": versions()})}
 
 
 def is_foreign(model: onnx.ModelProto) -> bool:

@@ -29,7 +29,7 @@ Precision = Literal["fp32", "fp16", "int8"]
 UNTUNED = "not tuned"
 """The threshold rule of a model that had no validation set."""
 
-_OF_A_PRECISION = ("kept", "target", "ranges_sha256")
+_OF_A_PRECISION = ("kept", "target", "ranges_sha256", "cpu", "seven_bits")
 """Properties that a float32 file does not have."""
 
 TOOLS = ("lineside", "torch", "onnx", "onnxruntime", "numpy", "tensorrt")
@@ -85,6 +85,8 @@ class ModelManifest:
         kept: Layers that are not of this precision -> why; empty for fp32.
         target: What an int8 graph is laid out for: "tensorrt" or "onnxruntime".
         ranges_sha256: Of the table of ranges that an int8 graph was made with.
+        cpu: The CPUs on which an int8 graph for ONNX Runtime computes rightly: "any", or "vnni" alone.
+        seven_bits: Its convolutions whose weights use 7 bits, so that no sum of two products leaves 16.
     """
 
     spec: StripSpec
@@ -100,6 +102,8 @@ class ModelManifest:
     kept: Mapping[str, str] = field(default_factory=dict)
     target: str = ""
     ranges_sha256: str = ""
+    cpu: str = ""
+    seven_bits: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         checked_threshold(self.threshold)
@@ -121,6 +125,7 @@ class ModelManifest:
             "spec": self.spec.to_json(),
             "versions": dict(self.versions),
             "kept": dict(self.kept),
+            "seven_bits": list(self.seven_bits),
         }
 
     def to_properties(self) -> dict[str, str]:
@@ -156,6 +161,8 @@ class ModelManifest:
                 kept=dict(json.loads(ours.get("kept", "{}"))),
                 target=ours.get("target", ""),
                 ranges_sha256=ours.get("ranges_sha256", ""),
+                cpu=ours.get("cpu", ""),
+                seven_bits=tuple(json.loads(ours.get("seven_bits", "[]"))),
             )
         except (KeyError, ValueError, TypeError, ConfigError) as exc:
             why = f"{type(exc).__name__}: {exc}".split("\n")[0]

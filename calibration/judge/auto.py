@@ -160,7 +160,7 @@ def choose_layers(
     trial = _Trial(model, table, samples, options, progress)
     sensitivity = None
     if not trial.passes(()):
-        wanted = SensitivityOptions(target=options.target, leave_one_out=False)
+        wanted = SensitivityOptions(target=options.target, leave_one_out=False, cpu=options.cpu)
         sensitivity = measure_sensitivity(model, table, samples, wanted, progress=progress)
         order = trial.returnable([layer.name for layer in sensitivity.layers])
         if fewest(len(order), lambda count: trial.passes(order[:count])) is None:

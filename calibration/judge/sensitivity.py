@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from scipy import special
 
 from lineside.calibration.place.qdq import with_qdq
-from lineside.calibration.place.quantize import RULES, Target, refuse_old_opset
+from lineside.calibration.place.quantize import RULES, Cpu, Target, placement_of, refuse_cpu_of_a_gpu, refuse_old_opset
 from lineside.calibration.ranges.table import RangesTable
 from lineside.dataset import Sample
 from lineside.engine.machine import physical_cores
@@ -53,18 +53,21 @@ class SensitivityOptions:
         tiles: How many tiles to look at.
         seed: Of their choice.
         leave_one_out: Also leave each layer out of an all-INT8 network; doubles the time.
+        cpu: As of `QuantizeOptions`.
     """
 
     target: Target
     tiles: int = DEFAULT_TILES
     seed: int = 0
     leave_one_out: bool = True
+    cpu: Cpu | None = None
 
     def __post_init__(self) -> None:
         if self.tiles < 2:
             raise ConfigError(f"{self.tiles} tiles", why="one with a defect and one without are needed", fix=f"use --tiles {DEFAULT_TILES}")
         if self.seed < 0:
             raise ConfigError(f"seed {self.seed}", why="a seed is not negative", fix="use --seed 0")
+        refuse_cpu_of_a_gpu(self.target, self.cpu)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,7 +169,7 @@ def measure_sensitivity(
     reference = _heat(patch, tiles, model.path)
 
     def damage(integer: Collection[Layer]) -> Damage:
-        placed = rules.placement(patch, tuple(integer), table, rest="fp32")
+        placed = placement_of(patch, tuple(integer), table, target=options.target, rest="fp32", cpu=options.cpu)
         return _damage(reference, _heat(with_qdq(patch, placed), tiles, model.path), tiles.defective, level)
 
     trials: dict[tuple[str, ...], Damage] = {}

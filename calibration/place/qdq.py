@@ -52,6 +52,7 @@ class Placement:
         weights: Convolution -> the scale of every output channel, (C,) float32; its weights become int8.
         biases: Convolution -> the scale of every output channel of its bias, which becomes int32; others stay float.
         unjoined: Names of Relu nodes that a runtime is not to join with the QuantizeLinear behind them.
+        seven_bits: Convolutions whose weights use 7 bits (`pair_sums`).
     """
 
     activations: Mapping[str, Grid]
@@ -59,6 +60,7 @@ class Placement:
     weights: Mapping[str, NDArray[np.float32]]
     biases: Mapping[str, NDArray[np.float32]]
     unjoined: frozenset[str] = frozenset()
+    seven_bits: tuple[str, ...] = ()
 
 
 def groups_of(tensors: Iterable[str], same: Iterable[Collection[str]]) -> list[set[str]]:

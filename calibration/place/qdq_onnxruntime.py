@@ -8,8 +8,8 @@ only where all inputs and the output are quantised (onnxruntime/core/optimizer/q
 too, and the chain of integers breaks nowhere between two layers.
 
 Types: uint8 activations and symmetric int8 weights are what MLAS has its fastest convolution for on x86 (MlasConvSym,
-vpdpbusd of AVX-VNNI). A CPU without VNNI adds two products in 16 bits and may saturate: qualify the file on the machine
-that will run it. QLinearConv's scales are float32, so the integer part is float32 in an FP16 rest too.
+vpdpbusd of AVX-VNNI). A CPU without VNNI adds two products in 16 bits and may saturate: see `pair_sums`. QLinearConv's
+scales are float32, so the integer part is float32 in an FP16 rest too.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ DEFAULT_REST: Rest = "fp32"
 INTEGERS_AMONG_HALF = False
 """QLinearConv has float32 scales: Q/DQ nodes and the layers between them are float32 also where the rest is not."""
 CONCAT = "Concat"
+SATURATES_WITHOUT_VNNI = True
 UINT8_MAX = 255
 FINEST_BIAS = 2.0**30
 """A bias of a channel is at most this many steps: half of what int32 holds."""

@@ -35,6 +35,8 @@ DEFAULT_REST: Rest = "fp16"
 """Everything that is not quantised is FP16, not FP32 (design 5)."""
 INTEGERS_AMONG_HALF = True
 """Q/DQ nodes and the layers between them are FP16 where the rest is: see above."""
+SATURATES_WITHOUT_VNNI = False
+"""A GPU adds in 32 bits."""
 RESIZE = "Resize"
 SMALLEST = {"fp32": float(np.finfo(np.float32).tiny), "fp16": float(np.finfo(np.float16).smallest_subnormal)}
 """TensorRT refuses a scale of 0, which a channel without weights would have."""

@@ -7,8 +7,8 @@ What is a rule of a target is in `qdq_tensorrt` and `qdq_onnxruntime`; here is w
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Literal, get_args
@@ -24,12 +24,15 @@ from lineside.graph.splice import raise_opset
 
 from . import qdq_onnxruntime, qdq_tensorrt
 from .half import ASKED, too_large
-from .qdq import Rest, with_qdq
+from .pair_sums import with_seven_bits
+from .qdq import Placement, Rest, with_qdq
 
 if TYPE_CHECKING:
     import onnx
 
 Target = Literal["tensorrt", "onnxruntime"]
+Cpu = Literal["any", "vnni"]
+"""For which CPUs: "any" is right on all of them, "vnni" only on those that have it."""
 
 RULES: dict[Target, ModuleType] = {"tensorrt": qdq_tensorrt, "onnxruntime": qdq_onnxruntime}
 
@@ -46,17 +49,20 @@ class QuantizeOptions:
         keep: Names of convolutions whose layers stay in `rest`.
         rest: What is not INT8: "fp16" or "fp32"; None: what suits the target, FP16 for TensorRT, FP32 for ONNX Runtime.
         first_and_last: Quantise the first layer and the logits too.
+        cpu: Which CPUs will run a file for ONNX Runtime; None: any.
     """
 
     target: Target
     keep: frozenset[str] = frozenset()
     rest: Rest | None = None
     first_and_last: bool = False
+    cpu: Cpu | None = None
 
     def __post_init__(self) -> None:
-        for name, value, known in (("target", self.target, Target), ("rest", self.rest or "fp32", Rest)):
+        for name, value, known in (("target", self.target, Target), ("rest", self.rest or "fp32", Rest), ("cpu", self.cpu or "any", Cpu)):
             if value not in get_args(known):
                 raise ConfigError(f"{name} {value!r}", why="unknown", fix=f"use {' or '.join(get_args(known))}")
+        refuse_cpu_of_a_gpu(self.target, self.cpu)
 
     @property
     def precision_of_rest(self) -> Rest:
@@ -85,15 +91,33 @@ def quantized(model: onnx.ModelProto, table: RangesTable, options: QuantizeOptio
     integer = [layer for layer in layers if layer.name not in kept]
     if not integer:
         raise ConfigError(f"all {len(layers)} layers are kept", why="nothing is left for INT8", fix="keep fewer layers")
-    changed = with_qdq(patch, rules.placement(patch, integer, table, rest=rest))
+    placed = placement_of(patch, integer, table, target=options.target, rest=rest, cpu=options.cpu)
+    changed = with_qdq(patch, placed)
     if rest == "fp16":
         in_float = {node.name for layer in layers if layer.name in overflowing for node in layer.nodes}
         if not rules.INTEGERS_AMONG_HALF:
             half_nodes = {node.name for layer in layers if layer.name in kept for node in layer.nodes} - in_float
             in_float = {node.name for node in changed.graph.node} - half_nodes
         changed = in_half(changed, keep=in_float | behind_the_network(source.network))
-    mark = PrecisionMark(precision="int8", kept=kept, target=options.target, ranges_sha256=table.sha256)
+    mark = PrecisionMark(precision="int8", kept=kept, target=options.target, ranges_sha256=table.sha256, seven_bits=placed.seven_bits)
+    if rules.SATURATES_WITHOUT_VNNI:
+        mark = replace(mark, cpu=options.cpu or "any")
     return source.with_network(changed, mark)
+
+
+def placement_of(
+    patch: onnx.ModelProto, integer: Sequence[Layer], table: RangesTable, *, target: Target, rest: Rest, cpu: Cpu | None
+) -> Placement:
+    """Where the Q/DQ nodes of the target go, with weights that are right on the CPUs that may run them."""
+    rules = RULES[target]
+    placed: Placement = rules.placement(patch, integer, table, rest=rest)
+    return with_seven_bits(patch, integer, placed) if rules.SATURATES_WITHOUT_VNNI and cpu != "vnni" else placed
+
+
+def refuse_cpu_of_a_gpu(target: Target, cpu: Cpu | None) -> None:
+    """Refuse a choice of CPUs for a target that runs on none. Raises: ConfigError."""
+    if cpu is not None and not RULES[target].SATURATES_WITHOUT_VNNI:
+        raise ConfigError(f"--cpu {cpu} for {target}", why="a GPU will run that file, and adds in 32 bits", fix="leave --cpu out")
 
 
 def _kept(layers: Iterable[Layer], options: QuantizeOptions) -> dict[str, str]:

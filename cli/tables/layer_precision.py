@@ -22,6 +22,9 @@ def executed_table(executed: Executed, *, title: str) -> Table:
 
 def _rows(executed: Executed) -> Iterator[tuple[str, object]]:
     yield "for", TARGETS[executed.target]
+    if executed.cpu:
+        bits = f"weights of {len(executed.seven_bits)} convolutions use 7 bits, so that no sum leaves 16" if executed.seven_bits else ""
+        yield "CPUs", "those with VNNI alone: others may compute it wrongly" if executed.cpu == "vnni" else f"any; {bits}".rstrip("; ")
     for precision in ("int8", "fp16", "fp32"):
         count = sum(layer.precision == precision for layer in executed.layers)
         if count:

@@ -29,7 +29,8 @@ HALF = 0.5
 """An explanation is believed when it leaves less than this share of the difference unexplained. The rounding of INT8 explains nothing of
 the kind: it is as far from the answer to another question as from the answer to this one."""
 VISIBLE = 0.05
-"""Heat differences below this are not looked into for a shifted tile or an unwritten place."""
+"""Heat differences below this are not looked into for a shifted tile, an unwritten place, or an answer to another strip: the rounding of
+a network that hardly answers anything looks like any of them."""
 _BLOCK_PX = 8
 """Places that are never written are looked for in blocks of this size: a row of a tile's keep window is longer."""
 
@@ -263,9 +264,9 @@ _CHECKS: dict[str, Callable[[_Asked], str | None]] = {
 
 def _explains(asked: _Asked, strip: NDArray[Any]) -> bool:
     """Whether the candidate answers to `planted` what the reference answers to `strip`."""
-    answer = asked.answer
-    right, other = _mean_apart(answer, asked.truth(asked.probes.planted)), _mean_apart(answer, asked.truth(strip))
-    return other < HALF * right
+    answer, truth = asked.answer, asked.truth(asked.probes.planted)
+    visible = float(np.abs(answer - truth).max()) > VISIBLE
+    return visible and _mean_apart(answer, asked.truth(strip)) < HALF * _mean_apart(answer, truth)
 
 
 def _apart(one: Heatmap, other: Heatmap, what: str) -> str | None:

@@ -17,16 +17,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lineside.engine.device import driver
+from lineside.engine.device.status import log
 from lineside.engine.files.io_forms import CONTRACTS, check_graph
 from lineside.engine.files.profiles import BatchProfiles, Profile
 from lineside.engine.files.tuned import Tuned
-from lineside.engine.machine import physical_cores
+from lineside.engine.machine import physical_cores, vnni_doubt
 from lineside.errors import ConfigError, DeviceError, ModelError
 from lineside.manifest import Io, ModelManifest, sha256_of_file
 from lineside.spec import StripSpec
 
 from .onnxruntime_providers import CPU, ON_A_GPU, TENSORRT, full_names, refuse_fallback, short_name, with_options
 from .session import ask, onnxruntime, open_session, tensors_of
+
+TARGET = "onnxruntime"
+"""What an INT8 file says that is laid out for this runtime."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,6 +133,8 @@ class OnnxRuntimeBackend:
             nodes=nodes,
             threads=threads,
         )
+        if wanted[0] == CPU and manifest is not None and manifest.target == TARGET and (text := vnni_doubt(manifest.cpu)):
+            log.warning("%s: %s", path, text)
         backend = cls(model, session)
         if TENSORRT in wanted:
             backend._build()

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from lineside.calibration.ranges.table import METHODS, HistogramSummary, RangesTable, TensorRange, network_sha256
-from lineside.cli.main import main
+from lineside.cli.main import USER_ERROR, main
 from lineside.engine.inspector import Inspector
 from lineside.graph.float_model import FloatModel
 from lineside.manifest import ModelManifest
@@ -183,3 +183,39 @@ def test_another_json_file_is_no_table_of_ranges(tmp_path: Path, capsys: pytest.
     (tmp_path / "metrics.json").write_text("{}")
     assert main(["show", str(tmp_path / "metrics.json")]) == 2
     assert "not a table of ranges" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("words", "cpu"), [([], "any"), (["--cpu", "any"], "any"), (["--cpu", "vnni"], "vnni")])
+def test_a_file_says_for_which_cpus_it_is_and_is_doubted_on_others(
+    folder: Path,
+    words: list[str],
+    cpu: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    from lineside.engine.inspector import Inspector
+
+    assert (
+        main(["quantize", "strip.onnx", "strip.ranges.json", "--target", "onnxruntime", "--out", "int8.onnx", *words, "--json", "-"]) == 0
+    )
+    written = json.loads(capsys.readouterr().out)
+    assert written["manifest"]["cpu"] == cpu
+    assert bool(written["manifest"]["seven_bits"]) is (cpu == "any")
+    assert main(["show", "int8.onnx"]) == 0
+    assert ("those with VNNI alone" in capsys.readouterr().out) is (cpu == "vnni")
+    for flags, warned in (("avx2", cpu == "vnni"), ("avx2 avx_vnni", False)):
+        monkeypatch.setattr("lineside.engine.machine.cpuinfo", lambda root, flags=flags: {"flags": flags})
+        caplog.clear()
+        Inspector.load("int8.onnx").close()
+        assert ("VNNI" in caplog.text) is warned
+        assert main(["doctor"]) == 0
+        assert ("no VNNI" in capsys.readouterr().out) is (flags == "avx2")
+
+
+def test_a_file_for_tensorrt_takes_no_cpu(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["quantize", "strip.onnx", "strip.ranges.json", "--target", "tensorrt", "--cpu", "vnni", "--out", "int8.onnx"]
+    assert main(words) == USER_ERROR
+    assert "leave --cpu out" in capsys.readouterr().err
+    assert not (folder / "int8.onnx").exists()

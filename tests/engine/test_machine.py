@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lineside.engine.machine import limits, physical_cores, processor, quota_cores
+from lineside.engine.machine import adds_in_32_bits, limits, physical_cores, processor, quota_cores, vnni_doubt
 
 
 def write(path: Path, text: str) -> None:
@@ -68,3 +68,26 @@ def test_the_processor_is_what_the_kernel_calls_it(told: str | None, name: str |
     if told is not None:
         write(tmp_path / "proc/cpuinfo", told)
     assert processor(tmp_path) == name
+
+
+@pytest.mark.parametrize(
+    ("cpuinfo", "found"),
+    [
+        ("flags\t\t: fpu avx2 avx512_vnni\n", True),
+        ("flags\t\t: fpu avx2 avx_vnni\n", True),
+        ("flags\t\t: fpu avx2 avx512f\n", False),
+        ("Features\t: fp asimd asimddp\n", True),  # ARM's instructions have no sum in 16 bits
+        ("processor\t: 0\n", None),
+    ],
+)
+def test_products_of_8_bits_are_added_in_32_where_the_processor_can(tmp_path: Path, cpuinfo: str, found: bool | None) -> None:
+    write(tmp_path / "proc/cpuinfo", cpuinfo)
+    assert adds_in_32_bits(tmp_path) is found
+
+
+@pytest.mark.parametrize(
+    ("flags", "cpu", "doubted"), [("avx2", "vnni", True), ("avx2", "", True), ("avx2", "any", False), ("avx512_vnni", "vnni", False)]
+)
+def test_a_file_is_doubted_that_was_not_made_for_this_processor(tmp_path: Path, flags: str, cpu: str, doubted: bool) -> None:
+    write(tmp_path / "proc/cpuinfo", f"flags : {flags}\n")
+    assert (vnni_doubt(cpu, tmp_path) is not None) is doubted

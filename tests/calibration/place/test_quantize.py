@@ -61,11 +61,19 @@ class Simulation:
     def conv(self, unit: Any, x: Any, high: float) -> Any:
         weight, bias = unit.conv.weight, unit.conv.bias
         scales = weight.abs().amax(dim=(1, 2, 3)) / 127
+        if not self.tensorrt and self.leaves_16_bits(weight / scales[:, None, None, None]):
+            scales = scales * (127 / 63)
         weight = torch.round(weight / scales[:, None, None, None]) * scales[:, None, None, None]
         if not self.tensorrt:
             steps = scales * high / self.highest
             bias = torch.round(bias / steps) * steps
         return torch.relu(torch.nn.functional.conv2d(self.rounded(x, high), weight, bias, padding=1))
+
+    @staticmethod
+    def leaves_16_bits(steps: Any) -> bool:
+        """Whether two products of a channel with activations of 255 can sum up to more than an int16 holds."""
+        rows = torch.round(steps).flatten(1).sort(dim=1).values
+        return bool(max(rows[:, -2:].clamp(min=0).sum(1).max(), -rows[:, :2].clamp(max=0).sum(1).min()) * 255 > 32767)
 
     def given(self, x: Any, high: float) -> Any:
         """The output of a layer: quantised for ONNX Runtime alone."""
