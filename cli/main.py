@@ -15,6 +15,7 @@ from lineside import __version__
 from lineside.errors import LinesideError
 
 from ._console import err
+from ._outputs import checked
 from .audit import audit
 from .bench import bench
 from .build import build
@@ -80,7 +81,7 @@ for command in (
     tune,
     bench,
 ):
-    app.command()(command)
+    app.command()(checked(command))
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shlex
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,12 +23,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import ConfigError, DatasetError
+from .errors import ConfigError, DatasetError, StripError
+from .folders import GROUND_TRUTH, files_in, folders_in, listing
 from .pixels import SUFFIXES, read_marks, reason
-from .reader import is_strip_file, read_strip, spec_of_file
+from .reader import read_strip, spec_of_file
 from .spec import StripSpec
 
 GOOD = "good"
+_PARTS = ("train", "valid", "test", GROUND_TRUTH)
 DATASET_FILE = "dataset.json"
 """Written by `lineside synth`: {"schema": 1, "spec": {...}, ...}. Optional in a data set of the user's own."""
 DATASET_SCHEMA = 1
@@ -80,7 +83,7 @@ class Dataset:
                     why=f"a command takes the whole data set, which is {parent}",
                     fix=f"say {shlex.quote(str(parent))}",
                 )
-            found = ", ".join(child.name for child in _listing(root)[:8]) or "nothing"
+            found = ", ".join(child.name for child in listing(root)[:8]) or "nothing"
             raise DatasetError(
                 f"{root}: not a data set (found {found})",
                 why="good strips lie in train/good, labelled ones in test/good and test/DEFECT",
@@ -96,7 +99,7 @@ class Dataset:
             DatasetError: train/good is missing or holds no strips.
         """
         folder = self.root / "train" / GOOD
-        paths = _files_in(folder)
+        paths = files_in(folder)
         if not paths:
             raise DatasetError(
                 f"{folder}: no strips",
@@ -129,33 +132,33 @@ class Dataset:
         """A sha256 over names, sizes and the first and last 64 KiB of every strip of train/ and valid/.
 
         Whole files are not read, so that a data set of any size is fingerprinted in seconds.
+
+        Raises:
+            StripError: A strip cannot be read.
         """
         digest = hashlib.sha256()
         for path in (*self.train, *(sample.path for sample in self.valid)):
-            size = path.stat().st_size
+            size, edges = _edges(path)
             digest.update(f"{path.relative_to(self.root).as_posix()}\0{size}\0".encode())
-            with path.open("rb") as file:
-                digest.update(file.read(_EDGE_BYTES))
-                file.seek(max(0, size - _EDGE_BYTES))
-                digest.update(file.read(_EDGE_BYTES))
+            digest.update(edges)
         return digest.hexdigest()
 
     def _samples(self, part: str) -> tuple[Sample, ...]:
         samples: list[Sample] = []
-        for folder in sorted(_folders_in(self.root / part), key=lambda folder: (folder.name != GOOD, folder.name)):
+        for folder in sorted(folders_in(self.root / part), key=lambda folder: (folder.name != GOOD, folder.name)):
             masks = self._masks_of(folder)
-            samples += [Sample(path=path, kind=folder.name, mask=masks.get(path)) for path in _files_in(folder)]
+            samples += [Sample(path=path, kind=folder.name, mask=masks.get(path)) for path in files_in(folder)]
         return tuple(samples)
 
     def _masks_of(self, folder: Path) -> dict[Path, Path]:
         """The mask of every strip of a DEFECT folder; empty when the data set has no ground truth at all."""
-        truth = self.root / "ground_truth"
+        truth = self.root / GROUND_TRUTH
         if folder.name == GOOD or not truth.is_dir():
             return {}
         self._refuse_shared_masks(folder.name)
-        drawn = {path.stem: path for path in _files_in(truth / folder.name)}
+        drawn = {path.stem: path for path in files_in(truth / folder.name)}
         masks = {}
-        for path in _files_in(folder):
+        for path in files_in(folder):
             mask = drawn.get(path.stem) or drawn.get(f"{path.stem}_mask")
             if mask is None:
                 raise DatasetError(
@@ -168,7 +171,7 @@ class Dataset:
 
     def _refuse_shared_masks(self, kind: str) -> None:
         seen: dict[str, Path] = {}
-        for path in (*_files_in(self.root / "valid" / kind), *_files_in(self.root / "test" / kind)):
+        for path in (*files_in(self.root / "valid" / kind), *files_in(self.root / "test" / kind)):
             twin = seen.setdefault(path.stem, path)
             if twin != path:
                 raise DatasetError(
@@ -209,28 +212,32 @@ def read_sample(sample: Sample, spec: StripSpec) -> tuple[NDArray[Any], NDArray[
     return read_strip(sample.path, spec), read_mask(sample, spec)
 
 
-def _files_in(folder: Path) -> tuple[Path, ...]:
-    """Strips or masks of a folder, sorted by name; none when there is no such folder."""
-    return tuple(path for path in _listing(folder) if is_strip_file(path) and path.is_file())
-
-
-def _folders_in(folder: Path) -> tuple[Path, ...]:
-    return tuple(path for path in _listing(folder) if not path.name.startswith(".") and path.is_dir())
-
-
-def _listing(folder: Path) -> tuple[Path, ...]:
+def _edges(path: Path) -> tuple[int, bytes]:
+    """The size of a file, and its first and last 64 KiB. Raises: StripError."""
     try:
-        return tuple(sorted(folder.iterdir())) if folder.is_dir() else ()
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            first = file.read(_EDGE_BYTES)
+            file.seek(max(0, size - _EDGE_BYTES))
+            return size, first + file.read(_EDGE_BYTES)
     except OSError as exc:
-        raise DatasetError(f"{folder}: cannot be read", why=reason(exc), fix="ask for the right to read this folder") from exc
+        raise StripError(f"{path}: {reason(exc)}", why="a strip was expected there", fix="mend or remove this file") from exc
+
+
+def dataset_of_part(path: Path) -> Path | None:
+    """The data set in whose train, valid, test or ground_truth folder `path` lies, or would lie; None when it lies in none."""
+    place = Path(os.path.realpath(path))  # resolve() fails on a link in a circle
+    for part in (place, *place.parents):
+        if part.name in _PARTS and any((part.parent / split / GOOD).is_dir() for split in _PARTS[:3]):
+            return part.parent
+    return None
 
 
 def _dataset_around(folder: Path) -> Path | None:
     """The data set that `folder` is a part of, such as the parent of train/good; None when it is in none."""
     inside = folder.resolve()
-    parts = {"train", "valid", "test", "ground_truth"}
     for given, part in ((folder, inside), (folder.parent, inside.parent)):
-        if part.name in parts and ((part.parent / "train" / GOOD).is_dir() or (part.parent / "test").is_dir()):
+        if part.name in _PARTS and ((part.parent / "train" / GOOD).is_dir() or (part.parent / "test").is_dir()):
             return given.parent if given.name == part.name else part.parent
     return None
 
@@ -249,8 +256,8 @@ def _spec_of(root: Path) -> StripSpec:
         except (OSError, ValueError, KeyError, TypeError, ConfigError) as exc:
             why = f"{type(exc).__name__}: {exc}".split("\n")[0]
             raise DatasetError(f"{file}: damaged", why=why, fix="make the data set again, or remove the file and say --size") from exc
-    folders = [root / "train" / GOOD, root / "test" / GOOD, *_folders_in(root / "test")]
-    first = next((path for folder in folders for path in _files_in(folder)), None)
+    folders = [root / "train" / GOOD, root / "test" / GOOD, *folders_in(root / "test")]
+    first = next((path for folder in folders for path in files_in(folder)), None)
     if first is None:
         folder = root / "train" / GOOD
         raise DatasetError(

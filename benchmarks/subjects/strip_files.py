@@ -14,8 +14,9 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from lineside.engine.infer.strip_names import GROUND_TRUTH, find_sources
+from lineside.engine.infer.strip_names import find_sources
 from lineside.errors import ConfigError
+from lineside.folders import GROUND_TRUTH
 from lineside.manifest import sha256_of_file
 from lineside.reader import read_strip
 from lineside.spec import StripSpec

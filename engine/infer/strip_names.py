@@ -1,6 +1,6 @@
 """Which strips a command line means, and under which names their results are kept.
 
-In:   paths of files and folders; folders are searched with all their subfolders.
+In:   paths of files and folders; folders are searched with all their subfolders (`lineside.folders`).
 Out:  `Source`s in a fixed order, each with a name that no other has.
 A data set's `ground_truth` is left out, and so are results of ours that lie inside a folder that is searched.
 """
@@ -14,11 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lineside.errors import StripError
+from lineside.folders import files_below
 from lineside.pixels import SUFFIXES
-from lineside.reader import is_strip_file
-
-GROUND_TRUTH = "ground_truth"
-"""Masks, not strips (design 2)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,11 +39,22 @@ def find_sources(paths: Sequence[Path], *, out: Path) -> tuple[Source, ...]:
         out: The folder of the results; what lies in it is no strip.
 
     Raises:
-        StripError: A path does not exist, or holds no strip.
+        StripError: A path does not exist, or holds no strip, or none outside of `out`.
+        DatasetError: A folder cannot be read.
     """
     found: dict[Path, tuple[Path, int]] = {}
+    results = out.resolve()
     for path in paths:
-        strips = list(_strips_below(path, out))
+        below = list(_strips_below(path))
+        strips = [
+            strip for strip in below if not Path(os.path.realpath(strip)).is_relative_to(results)
+        ]  # resolve() fails on a link in a circle
+        if below and not strips:
+            raise StripError(
+                f"{path}: all {len(below)} strips lie in the output folder {out}",
+                why="what lies there is taken for results of an earlier run, and results are no strips",
+                fix=f"name a folder of its own: --out {out / 'results'}",
+            )
         if not strips:
             raise StripError(
                 f"{path}: no strips" if path.exists() else f"{path}: no such file or folder",
@@ -61,14 +69,11 @@ def find_sources(paths: Sequence[Path], *, out: Path) -> tuple[Source, ...]:
     return tuple(Source(path=path, name=names[place]) for place, (path, _) in found.items())
 
 
-def _strips_below(path: Path, out: Path) -> Iterator[Path]:
-    if path.is_file():
+def _strips_below(path: Path) -> Iterator[Path]:
+    if path.is_file() or (path.is_symlink() and not path.exists()):  # a link that leads nowhere is a part that nobody has seen
         yield path
-    results = out.resolve()
-    for file in sorted(path.rglob("*")):
-        is_mask = file.relative_to(path).parts[0] == GROUND_TRUTH
-        if is_strip_file(file) and file.is_file() and not is_mask and not file.resolve().is_relative_to(results):
-            yield file
+    elif path.is_dir():
+        yield from files_below(path)
 
 
 def _unique_names(depths: dict[Path, int]) -> dict[Path, str]:

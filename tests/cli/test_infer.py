@@ -139,3 +139,20 @@ def test_ctrl_c_keeps_what_was_done_and_exits_130(tmp_path: Path) -> None:
     assert json.loads((out / "results.json").read_text())["complete"] is False
     assert not partial.exists()
     assert all((out / row["heatmap"]).is_file() for row in done)
+
+
+def test_a_link_that_leads_nowhere_is_a_part_that_was_not_inspected(strips: Path, tmp_path: Path) -> None:
+    (strips / "lost.tif").symlink_to(tmp_path / "gone.tif")
+    (strips / "circle.tif").symlink_to(strips / "circle.tif")
+    out = tmp_path / "out"
+    assert main(["infer", MODEL, str(strips), "--out", str(out), "--no-pictures"]) == 2
+    rows = {Path(row["file"]).name: row for row in json.loads((out / "results.json").read_text())["results"]}
+    assert rows["lost.tif"]["verdict"] == "NOT_INSPECTED"
+    assert "no such file" in rows["lost.tif"]["error"]
+
+
+def test_a_link_that_leads_nowhere_is_a_row_too_when_a_shell_names_it(strips: Path, tmp_path: Path) -> None:
+    (strips / "lost.tif").symlink_to(tmp_path / "gone.tif")
+    out = tmp_path / "out"
+    assert main(["infer", MODEL, *map(str, sorted(strips.glob("*.tif"))), "--out", str(out), "--no-pictures"]) == 2
+    assert json.loads((out / "results.json").read_text())["counts"]["NOT_INSPECTED"] >= 1
