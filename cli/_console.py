@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -44,14 +45,14 @@ def check_json(json: str | None, *, force: bool) -> None:
 
 
 def emit(value: Any, *tables: RenderableType, json: str | None) -> None:
-    """Show the result: tables, and JSON where it was asked for."""
+    """Show the result: JSON where it was asked for, first where it is a file, and tables."""
     if json == STDOUT:
-        typer.echo(json_text(value), nl=False)
+        sys.stdout.write(json_text(value))
         return
-    for table in tables:
-        out.print(table)
     if json is not None:
         write_text(Path(json), json_text(value))
+    for table in tables:
+        out.print(table)
 
 
 def facts(title: str, rows: Iterable[tuple[str, object]]) -> Table:

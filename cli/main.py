@@ -7,15 +7,18 @@
 from __future__ import annotations
 
 import sys
+import tempfile
 from typing import Any
 
 import typer
 
 from lineside import __version__
-from lineside.errors import LinesideError
+from lineside.errors import LinesideError, OutputError
+from lineside.files import NO_ROOM
 
 from ._console import err
 from ._outputs import checked
+from ._streams import make_steady
 from .audit import audit
 from .bench import bench
 from .build import build
@@ -88,9 +91,14 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the program with `arguments` (default: the process's own) and return the exit code."""
     try:
         code = app(args=arguments, prog_name="lineside", standalone_mode=False)
+        sys.stdout.flush()  # what cannot be written is said now, not while Python ends
     except LinesideError as exc:
-        err.print(f"error: {exc}", style="red", markup=False, highlight=False, soft_wrap=True)
-        return USER_ERROR
+        return _refused(exc)
+    except OSError as exc:
+        if exc.errno not in NO_ROOM:
+            raise
+        place = exc.filename or tempfile.gettempdir()  # a scratch folder of a command; outputs say it themselves
+        return _refused(OutputError(f"cannot write {place}", why=str(exc.strerror).lower(), fix="free some space there, or set TMPDIR"))
     except _UsageError as exc:
         exc.show()
         return USER_ERROR
@@ -100,6 +108,13 @@ def main(arguments: list[str] | None = None) -> int:
     return code if isinstance(code, int) else 0
 
 
+def _refused(error: LinesideError) -> int:
+    """Say an error and give its exit code."""
+    err.print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+    return USER_ERROR
+
+
 def entry() -> None:
     """What the installed program `lineside` calls."""
+    make_steady()
     sys.exit(main())

@@ -25,7 +25,7 @@ from typing import Any
 
 from .errors import OutputError
 
-_FIXES = {
+_FIXES: dict[int | None, str] = {
     errno.ENOSPC: "free some space there, or choose another place",
     errno.EDQUOT: "free some of your quota, or choose another place",
     errno.EACCES: "choose a folder that you may write to",
@@ -39,8 +39,13 @@ _FIXES = {
     errno.EFBIG: "that is more than one file may hold there: choose another place",
     errno.EBUSY: "that is a mounted volume: name a new folder inside it",
     errno.EXDEV: "that is a mounted volume: name a new folder inside it",
+    errno.ESTALE: "the file server forgot that folder: mount it again, or choose another place",
+    errno.ETIMEDOUT: "the file server does not answer: mount it again, or choose another place",
     errno.EIO: "the disk reports an error: check it, or choose another place",
+    None: "free some space there, or choose another place",
 }
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
 @contextlib.contextmanager
@@ -55,7 +60,9 @@ def writing(path: Path) -> Iterator[None]:
     except OSError as exc:
         if exc.errno not in _FIXES:
             raise
-        raise OutputError(f"cannot write {path}", why=os.strerror(exc.errno).lower(), fix=_FIXES[exc.errno]) from exc
+        # numpy and Pillow raise errors without a number when a disk is full ("960 requested and 512 written")
+        why = str(exc).split("\n")[0] if exc.errno is None else os.strerror(exc.errno).lower()
+        raise OutputError(f"cannot write {path}", why=why, fix=_FIXES[exc.errno]) from exc
 
 
 @contextlib.contextmanager

@@ -23,6 +23,7 @@ import numpy as np
 from lineside._optional import require
 from lineside.engine.run.onnxruntime_providers import CPU
 from lineside.engine.run.session import open_session
+from lineside.files import write_bytes
 
 from .work import FLOAT32, INT8, Kind
 
@@ -92,7 +93,7 @@ def _seconds_of_graph(model: Any, threads: int, seconds: float) -> float:
     rng = np.random.default_rng(0)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "peak.onnx"
-        path.write_bytes(model.SerializeToString())
+        write_bytes(path, model.SerializeToString())
         session = open_session(path, [(CPU, {})], threads)
     taken = session.get_inputs()[0]
     shape = tuple(taken.shape)

@@ -23,7 +23,7 @@ from lineside.calibration.place.quantize import QuantizeOptions, quantized
 from lineside.calibration.ranges.table import RangesTable
 from lineside.dataset import Dataset, Sample
 from lineside.engine.inspector import Inspector
-from lineside.files import refuse_existing, write_json
+from lineside.files import refuse_existing, write_bytes, write_json
 from lineside.graph.cost import multiply_adds
 from lineside.graph.float_model import FloatModel
 from lineside.graph.layer_precision import executed
@@ -224,7 +224,7 @@ class _Trial:
     def _outcomes(self, model: onnx.ModelProto, what: str) -> tuple[StripOutcome, ...]:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / self._model.path.name
-            path.write_bytes(model.SerializeToString())
+            write_bytes(path, model.SerializeToString())
             with Inspector.load(path) as inspector:
                 return outcomes(inspector, self._samples, threshold=inspector.threshold, progress=self._progress, what=what)
 

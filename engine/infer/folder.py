@@ -3,8 +3,8 @@
 In:   an Inspector, `Source`s, an output folder.
 Out:  heatmaps/NAME.tif (float32), pictures/NAME.png, results.csv, results.json.
 While it works, every finished strip is a line of results.partial.jsonl; the tables are made from it at the end, and when the work is
-interrupted. After a power cut or a full disk that file is what is left. A strip that cannot be read or that the model answers nonsense to
-becomes a row with its error, and the others are done. Holds one strip in memory at a time.
+interrupted. After a power cut or a full disk that file is what is left, and the same command goes on from there. A strip that cannot
+be read or that the model answers nonsense to becomes a row with its error, and the others are done. Holds one strip in memory at a time.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import tifffile
 
 from lineside.engine.inspector import Inspector
 from lineside.engine.result import Result, Verdict
-from lineside.errors import ModelError, StripError
+from lineside.errors import ModelError, OutputError, StripError
 from lineside.files import file_being_written, json_text, make_output_folder, write_text, writing
 from lineside.pictures.panels import Finding, draw_panels
 from lineside.progress import Progress, silent
@@ -98,21 +98,65 @@ def inspect_files(inspector: Inspector, sources: Sequence[Source], options: Fold
 
     Raises:
         ConfigError: A full scale that cannot be.
-        OutputError: The folder already holds files and `force` is off, or it cannot be written.
+        OutputError: The folder already holds files and `force` is off, or it cannot be written. What was done until then is kept.
         KeyboardInterrupt: With the tables of what was done until then in place.
     """
     spec = inspector.spec.with_files(full_scale=options.full_scale)
-    make_output_folder(options.out, force=options.force)
-    write_text(options.out / PARTIAL, "")
+    run = {
+        "model": inspector.describe()["sha256"],
+        "threshold": inspector.threshold,
+        "full_scale": spec.full_scale,
+        "pictures": options.pictures,
+    }
+    done = _begin(options, run, sources)
+    missing = [source for source in sources if str(source.path) not in done]
     try:
-        for source in progress(sources, total=len(sources), what="inspecting"):
+        for source in progress(missing, total=len(missing), what="inspecting"):
             row = _inspect_one(inspector, source, spec, options)
             with writing(options.out / PARTIAL), (options.out / PARTIAL).open("a") as lines:
-                lines.write(json.dumps(asdict(row)) + "\n")
+                line = {"run": run, "bytes": _size(source.path), "row": asdict(row)}
+                lines.write(json.dumps(line) + "\n")
+    except OutputError as exc:
+        fix = f"{exc.fix}; {PARTIAL} keeps what was inspected: the same command goes on from there"
+        raise OutputError(exc.what, why=exc.why, fix=fix) from exc
     except KeyboardInterrupt:
         _write_tables(options.out, inspector, len(sources))
         raise
     return _write_tables(options.out, inspector, len(sources))
+
+
+def _begin(options: FolderOptions, run: dict[str, Any], sources: Sequence[Source]) -> set[str]:
+    """Make the folder ready; the files that an earlier run with the same model and options has done. Raises: OutputError."""
+    partial = options.out / PARTIAL
+    begun = partial.is_file() and not options.force
+    make_output_folder(options.out, force=options.force or begun)
+    known = list(_lines(options.out)) if begun else []
+    if any(line["run"] != run for line in known):
+        raise OutputError(
+            f"{options.out}: holds the results of a run that was broken off, with another model or other options",
+            why="results of two runs are not mixed",
+            fix="name another folder, or begin anew with --force",
+        )
+    sizes = {str(source.path): _size(source.path) for source in sources}
+    kept = [line for line in known if _counts(line, sizes, options.out)]
+    write_text(partial, "".join(json.dumps(line) + "\n" for line in kept))
+    return {line["row"]["file"] for line in kept}
+
+
+def _counts(line: dict[str, Any], sizes: dict[str, int | None], out: Path) -> bool:
+    """Whether a finished line holds for this run: the strip was inspected, its file has its size, and its results are there."""
+    row = line["row"]
+    files = [out / row[name] for name in ("heatmap", "picture") if row[name]]
+    same = sizes.get(row["file"]) == line["bytes"] is not None
+    return same and row["verdict"] != Verdict.NOT_INSPECTED.value and all(file.is_file() for file in files)
+
+
+def _size(path: Path) -> int | None:
+    """Of a file; None where there is none."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return None
 
 
 def _inspect_one(inspector: Inspector, source: Source, spec: StripSpec, options: FolderOptions) -> Row:
@@ -183,6 +227,11 @@ def _write_tables(out: Path, inspector: Inspector, expected: int) -> Summary:
 
 
 def _rows(out: Path) -> Iterator[dict[str, Any]]:
-    """The finished lines; an interruption may have left half of one at the end."""
+    """The rows of the finished lines."""
+    yield from (line["row"] for line in _lines(out))
+
+
+def _lines(out: Path) -> Iterator[dict[str, Any]]:
+    """The finished lines; an interruption or a full disk may have left half of one at the end."""
     with (out / PARTIAL).open() as lines:
         yield from (json.loads(line) for line in lines if line.endswith("\n"))

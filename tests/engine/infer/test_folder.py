@@ -17,6 +17,7 @@ from lineside import Inspector, OutputError, StripError
 from lineside.engine.infer import folder
 from lineside.engine.infer.folder import PARTIAL, FolderOptions, Summary, inspect_files
 from lineside.engine.infer.strip_names import find_sources
+from lineside.reader import read_strip
 
 
 @pytest.fixture
@@ -155,6 +156,39 @@ def test_a_full_disk_is_one_error_and_leaves_the_rows_so_far(
     assert len((out / PARTIAL).read_text().splitlines()) == 2
     assert sorted(path.name for path in out.rglob("*.tif")) == ["000.tif"]
     assert not (out / "results.csv").exists()
+
+
+def test_what_was_inspected_before_the_disk_was_full_is_not_inspected_again(
+    inspector: Inspector, strips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, write, inspected = tmp_path / "out", tifffile.imwrite, []
+
+    def full(path: Path, *arguments: Any) -> None:
+        if "spot" in str(path):
+            raise OSError("6144 requested and 512 written")  # numpy's own, without a number
+        write(path, *arguments)
+
+    monkeypatch.setattr(folder.tifffile, "imwrite", full)
+    with pytest.raises(OutputError, match="the same command goes on from there"):
+        run(inspector, strips, out)
+    monkeypatch.setattr(folder.tifffile, "imwrite", write)
+    monkeypatch.setattr(folder, "read_strip", lambda path, spec: inspected.append(path.parent.name) or read_strip(path, spec))
+    assert run(inspector, strips, out).counts == {"OK": 1, "NG": 1, "NOT_INSPECTED": 1}
+    assert inspected == ["good", "spot"], "the good strip that cannot be read is tried again, the other one is not"
+    assert sorted(row["verdict"] for row in table(out)) == ["NG", "NOT_INSPECTED", "OK"]
+
+
+def test_results_of_another_threshold_are_not_mixed_with_those_that_were_broken_off(
+    models: Path, inspector: Inspector, strips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    monkeypatch.setattr(folder, "_write_tables", lambda *_: (_ for _ in ()).throw(OutputError("full", why="no space", fix="free some")))
+    with pytest.raises(OutputError, match="full"):
+        run(inspector, strips, out)
+    monkeypatch.undo()
+    with Inspector.load(models / "production.onnx", threshold=0.9) as other, pytest.raises(OutputError, match="other options"):
+        run(other, strips, out)
+    assert run(inspector, strips, out).counts["NG"] == 1
 
 
 def test_a_model_that_answers_nonsense_to_a_strip_is_a_row_too(models: Path, strips: Path, tmp_path: Path) -> None:
