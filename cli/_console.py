@@ -18,6 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lineside.files import json_text, refuse_existing, write_text
+from lineside.notices import lines_so_far
 
 T = TypeVar("T")
 
@@ -45,7 +46,10 @@ def check_json(json: str | None, *, force: bool) -> None:
 
 
 def emit(value: Any, *tables: RenderableType, json: str | None) -> None:
-    """Show the result: JSON where it was asked for, first where it is a file, and tables."""
+    """Show the result: JSON where it was asked for, first where it is a file, and tables. Warnings about strips are part of it."""
+    if (lines := lines_so_far()) and isinstance(value, dict):
+        value = {"warnings": list(lines), **value}
+        tables = (facts("Warnings", [(f"{number}", line) for number, line in enumerate(lines, 1)]), *tables)
     if json == STDOUT:
         sys.stdout.write(json_text(value))
         return

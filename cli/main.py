@@ -18,6 +18,7 @@ from lineside.files import NO_ROOM
 
 from ._console import err
 from ._outputs import checked
+from ._reading import reading
 from ._streams import make_steady
 from .audit import audit
 from .bench import bench
@@ -84,7 +85,7 @@ for command in (
     tune,
     bench,
 ):
-    app.command()(checked(command))
+    app.command()(checked(reading(command)))
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from .errors import ConfigError, DatasetError, StripError
 from .folders import GROUND_TRUTH, files_in, folders_in, listing
+from .notices import notice
 from .pixels import SUFFIXES, read_marks, reason
 from .reader import read_strip, spec_of_file
 from .spec import StripSpec
@@ -35,6 +36,8 @@ DATASET_FILE = "dataset.json"
 """Written by `lineside synth`: {"schema": 1, "spec": {...}, ...}. Optional in a data set of the user's own."""
 DATASET_SCHEMA = 1
 _EDGE_BYTES = 1 << 16
+MOST_OF_A_STRIP = 0.5
+"""A mask that marks more is probably inverted."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -204,6 +207,8 @@ def read_mask(sample: Sample, spec: StripSpec) -> NDArray[np.bool_]:
             why="its strip is called defective",
             fix=f"draw the defect, or move {sample.path.name} to {GOOD}",
         )
+    if mask.mean() > MOST_OF_A_STRIP:
+        notice(sample.mask, "the mask marks more than half of its strip: black and white may be the wrong way round")
     return mask
 
 

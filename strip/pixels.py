@@ -3,7 +3,8 @@
 In:   a path: TIFF through tifffile, memory-mapped where the file allows; PNG and JPEG through Pillow.
 Out:  the array: (H, W), or three axes in the file's own order; any dtype and byte order; perhaps a read-only view of the file.
 Never half a picture: what is missing, damaged, cut off or more than one picture is a StripError, whatever the decoder made of it.
-Never a conversion either: a file whose numbers mean something else than brightness is refused.
+Never a conversion either: a file whose numbers mean something else than brightness is refused, and so is one whose compression has
+halved the resolution of colour, which is the difference between a strip's channels, unless `notices` allow it.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import logging
 import lzma
 import struct
 import zlib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,9 @@ import tifffile
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from .beside import beside_pixels_of_picture, beside_pixels_of_tiff
 from .errors import StripError
+from .notices import lossy_allowed, notice
 
 TIFF_SUFFIXES = (".tif", ".tiff")
 JPEG_SUFFIXES = (".jpg", ".jpeg")
@@ -35,6 +39,8 @@ _STRIP_MODES = {"L": "L", "RGB": "RGB", "RGBA": "RGBA", "I;16": "I;16", "I": "I;
 # A mask may be drawn in any of these too; a palette's colours count, not its indices.
 _MASK_MODES = {**_STRIP_MODES, "1": "L", "LA": "LA", "P": "RGBA", "PA": "RGBA"}
 _WITH_ALPHA = (2, 4)
+_LOSSY = (6, 7, 33003, 33005, 34712, 34892, 50001)
+"""TIFF's numbers of JPEG (old, new, lossy DNG), JPEG 2000 (Aperio's two, its own) and WebP."""
 _NOT_BRIGHTNESS = (tifffile.PHOTOMETRIC.MINISWHITE, tifffile.PHOTOMETRIC.PALETTE)
 
 _WRITE_AGAIN = "write the file again, or remove it"
@@ -66,10 +72,11 @@ def read_pixels(path: Path) -> NDArray[Any]:
     """The array in a picture file; do not write into it.
 
     Raises:
-        StripError: The file is missing, empty, cut off, damaged, holds several pictures, or is not made of plain brightness.
+        StripError: The file is missing, empty, cut off, damaged, holds several pictures, is not made of plain brightness, or its
+            compression has changed what is compared.
     """
     _refuse_absent(path)
-    return _read_tiff(path) if path.suffix.lower() in TIFF_SUFFIXES else _read_picture(path, _STRIP_MODES)
+    return _read_tiff(path, compared=True) if path.suffix.lower() in TIFF_SUFFIXES else _read_picture(path, _STRIP_MODES, compared=True)
 
 
 def read_marks(path: Path, size: tuple[int, int]) -> NDArray[Any]:
@@ -109,10 +116,12 @@ def _refuse_absent(path: Path) -> None:
         raise StripError(f"{path}: empty file", why="nothing was written into it", fix=_WRITE_AGAIN)
 
 
-def _read_tiff(path: Path) -> NDArray[Any]:
+def _read_tiff(path: Path, *, compared: bool = False) -> NDArray[Any]:
     try:
         with tifffile.TiffFile(path) as file:
             _check_tiff(file, path)
+            if compared:
+                _look_beside(path, beside_pixels_of_tiff(file), lossy=_loss_of_tiff(file))
             series = file.series[0]
             offset = series.dataoffset
             if offset is None or offset % series.dtype.itemsize:  # compressed, in pieces or not aligned: read it into memory
@@ -159,12 +168,14 @@ def _check_tiff(file: tifffile.TiffFile, path: Path) -> None:
         )
 
 
-def _read_picture(path: Path, modes: dict[str, str]) -> NDArray[Any]:
+def _read_picture(path: Path, modes: dict[str, str], *, compared: bool = False) -> NDArray[Any]:
     try:
         with Image.open(path, formats=_FORMATS) as picture:
             # Pillow cuts a colour PNG of 16 bits down to 8; only what it decodes from tells.
             stored = f"{picture.mode} with 16 bits" if picture.mode in ("RGB", "RGBA") and "16" in str(picture.tile[0][3]) else picture.mode
             if stored in modes:
+                if compared:
+                    _look_beside(path, beside_pixels_of_picture(picture), lossy=_loss_of_picture(picture))
                 return np.array(picture.convert(modes[stored]) if modes[stored] != stored else picture)
     except UnidentifiedImageError as exc:
         raise StripError(
@@ -177,6 +188,37 @@ def _read_picture(path: Path, modes: dict[str, str]) -> NDArray[Any]:
         why="only gray, RGB and RGBA of 8 bits and gray of 16 bits are read as they are; nothing is converted in silence",
         fix="save it as gray or RGB of 8 bits, or as TIFF",
     )
+
+
+def _look_beside(path: Path, said: Iterable[str], *, lossy: bool | None) -> None:
+    """Notice what a file says beside its pixels, and how it was compressed (`_loss_of_picture`). Raises: StripError."""
+    if lossy and not lossy_allowed():
+        raise StripError(
+            f"{path}: a JPEG with colour at half its resolution",
+            why="what JPEG takes for colour is the difference between Target and its references: defects fade",
+            fix="save strips as PNG or TIFF, without loss; to read these files all the same: --allow-lossy",
+        )
+    if lossy is not None:
+        notice(path, "compressed with loss, which changes small differences between the channels")
+    for what in said:
+        notice(path, what)
+
+
+def _loss_of_picture(picture: Image.Image) -> bool | None:
+    """None: compressed without loss. True: a JPEG that keeps colour at a lower resolution than brightness."""
+    if picture.format != "JPEG":
+        return None
+    sampling = {(across, down) for _, across, down, _ in getattr(picture, "layer", ())}
+    return len(sampling) > 1
+
+
+def _loss_of_tiff(file: tifffile.TiffFile) -> bool | None:
+    """As `_loss_of_picture`."""
+    page: Any = file.pages.first
+    if page.compression not in _LOSSY:
+        return None
+    subsampling = page.tags.valueof("YCbCrSubSampling", (2, 2))
+    return bool(page.photometric == tifffile.PHOTOMETRIC.YCBCR and tuple(subsampling) != (1, 1))
 
 
 def reason(exc: BaseException) -> str:

@@ -22,6 +22,7 @@ from lineside.engine.inspector import Inspector
 from lineside.engine.result import Result, Verdict
 from lineside.errors import ModelError, OutputError, StripError
 from lineside.files import file_being_written, json_text, make_output_folder, write_text, writing
+from lineside.notices import collecting, lines_so_far
 from lineside.pictures.panels import Finding, draw_panels
 from lineside.progress import Progress, silent
 from lineside.reader import read_strip
@@ -64,6 +65,7 @@ class Row:
     largest_width_px: int | None = None
     latency_ms: float | None = None
     error: str | None = None
+    warning: str | None = None
     heatmap: str | None = None
     picture: str | None = None
 
@@ -76,10 +78,17 @@ class Summary:
     counts: dict[str, int]
     failures: tuple[str, ...]
     model: dict[str, Any]
+    warnings: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """A dict of JSON values."""
-        return {"out": str(self.out), "counts": self.counts, "failures": list(self.failures), "model": self.model}
+        return {
+            "out": str(self.out),
+            "counts": self.counts,
+            "failures": list(self.failures),
+            "model": self.model,
+            "warnings": list(self.warnings),
+        }
 
     def refuse_failures(self) -> None:
         """Raises: StripError, when a strip could not be inspected; it lists the first ten."""
@@ -163,7 +172,8 @@ def _inspect_one(inspector: Inspector, source: Source, spec: StripSpec, options:
     """Inspect one strip and write its files. Raises: OutputError."""
     file, threshold = str(source.path), inspector.threshold
     try:
-        strip = read_strip(source.path, spec)
+        with collecting() as notices:
+            strip = read_strip(source.path, spec)
         result = inspector.inspect(strip)
     except (StripError, ModelError) as exc:
         return Row(file=file, verdict=Verdict.NOT_INSPECTED, threshold=threshold, error=f"{exc.what} ({exc.why}): {exc.fix}")
@@ -186,6 +196,7 @@ def _inspect_one(inspector: Inspector, source: Source, spec: StripSpec, options:
         largest_height_px=largest.height_px if largest else None,
         largest_width_px=largest.width_px if largest else None,
         latency_ms=round(result.timing.total_ms, 3),
+        warning="; ".join(notices.kinds) or None,
         heatmap=heatmap,
         picture=picture if options.pictures else None,
     )
@@ -210,12 +221,18 @@ def _write_tables(out: Path, inspector: Inspector, expected: int) -> Summary:
         counts[row["verdict"]] += 1
         if row["error"] is not None and len(failures) < LISTED_FAILURES:
             failures.append(row["error"] if row["file"] in row["error"] else f"{row['file']}: {row['error']}")
-    summary = Summary(out=out, counts=counts, failures=tuple(failures), model=inspector.describe())
+    summary = Summary(out=out, counts=counts, failures=tuple(failures), model=inspector.describe(), warnings=lines_so_far())
     with file_being_written(out / "results.csv") as temporary, temporary.open("w", newline="", errors="surrogateescape") as file:
         table = csv.DictWriter(file, [field.name for field in fields(Row)])
         table.writeheader()
         table.writerows(_rows(out))
-    head = {"schema": SCHEMA, "complete": sum(counts.values()) == expected, "counts": counts, "model": summary.model}
+    head = {
+        "schema": SCHEMA,
+        "complete": sum(counts.values()) == expected,
+        "counts": counts,
+        "model": summary.model,
+        "warnings": list(summary.warnings),
+    }
     with file_being_written(out / "results.json") as temporary, temporary.open("w") as file:
         file.write(json_text(head).removesuffix("\n}\n") + ',\n  "results": [')
         for index, row in enumerate(_rows(out)):

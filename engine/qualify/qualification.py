@@ -25,6 +25,7 @@ from lineside.errors import DatasetError, ModelError
 from lineside.judge.evaluation import HeatmapModel
 from lineside.judge.gate import MARGIN, GateDecision, decide
 from lineside.manifest import checked_threshold, sha256_of_file, versions
+from lineside.notices import lines_so_far
 from lineside.progress import Progress, silent
 from lineside.reader import read_strip
 
@@ -114,6 +115,7 @@ class Qualification:
     checks: tuple[Check, ...]
     compared: tuple[Compared, ...]
     when: str
+    warnings: tuple[str, ...] = ()
 
     @property
     def answer(self) -> Answer:
@@ -188,6 +190,7 @@ class Qualification:
             "max_difference": self.max_difference,
             "mean_difference": self.mean_difference,
             "median_ms": dict(zip(("reference", "candidate"), self.median_ms, strict=True)),
+            "warnings": list(self.warnings),
             "strips": [_strip_json(one) for one in self.compared],
             "made_with": versions(),
         }
@@ -248,6 +251,7 @@ def qualify(
         checks=self_checks(reference.model, candidate.model, probes, batches=candidate.batches),
         compared=compared,
         when=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        warnings=lines_so_far(),
     )
 
 

@@ -50,6 +50,7 @@ def _parts(found: Qualification) -> Iterator[str]:
     yield _in_words(found)
     yield from (f'<p class="fault">{escape(text)}</p>' for text in found.failures)
     yield from (f'<p class="unknown">{escape(text)}</p>' for text in found.missing)
+    yield from (f'<p class="unknown">{escape(text)}</p>' for text in found.warnings)
     yield "<h2>Verdicts and numbers</h2>"
     yield _criteria(found)
     yield _numbers(found)

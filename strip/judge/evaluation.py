@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from lineside.dataset import GOOD, Sample, read_sample
 from lineside.manifest import checked_threshold
+from lineside.notices import lines_so_far
 from lineside.progress import Progress, silent
 from lineside.spec import StripSpec
 
@@ -143,6 +144,7 @@ class Evaluation:
         image_curve: Over all strips.
         pixel_curve: Over all pixels of strips with known ground truth, thinned for plots.
         pixel_auroc, pixel_ap, pro: Of the pixel curve before thinning.
+        warnings: What was noticed about the files (`lineside.notices`).
     """
 
     threshold: float
@@ -156,6 +158,7 @@ class Evaluation:
     pixel_auroc: float | None
     pixel_ap: float | None
     pro: float | None
+    warnings: tuple[str, ...] = ()
 
     @property
     def scores(self) -> list[float]:
@@ -204,6 +207,7 @@ class Evaluation:
             "recall_per_defect": self.recall_per_defect,
             "false_alarms_per_strip": self.false_alarms_per_strip,
             "kinds": {kind.kind: {name: value for name, value in asdict(kind).items() if name != "kind"} for kind in self.kinds},
+            "warnings": list(self.warnings),
             "strips": [row.to_json() for row in self.rows],
         }
 
@@ -260,6 +264,7 @@ def evaluate(
         pixel_auroc=curve.auroc,
         pixel_ap=curve.average_precision,
         pro=curve.pro,
+        warnings=lines_so_far(),
     )
 
 
