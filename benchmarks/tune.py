@@ -30,6 +30,7 @@ from lineside.errors import CalibrationError
 from lineside.files import file_being_written
 from lineside.graph.float_model import FloatModel
 from lineside.judge.bootstrap import Interval
+from lineside.kinds import kind_of
 from lineside.manifest import Tiling, sha256_of_file
 from lineside.progress import Progress, silent
 
@@ -38,7 +39,6 @@ from .measure.inputs import strips
 from .measure.latency import LatencyOptions, Row, measure
 from .subjects.inspector_subject import Inspected
 
-CHECKPOINT = ".pt"
 FLOAT = "fp32"
 PRECISIONS = {
     FLOAT: None,
@@ -169,7 +169,7 @@ def write_choice(tuning: Tuning, out: Path) -> None:
 
 def _float_files(model: Path, folder: Path) -> dict[str, Path]:
     """Float32 files by their tiling."""
-    if model.suffix.lower() != CHECKPOINT:
+    if kind_of(model) != "checkpoint":
         return {FloatModel.read(model).manifest.tiling: model}
     require("torch", extra="export")
     from lineside.export.graph import ExportOptions

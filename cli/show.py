@@ -11,12 +11,12 @@ from rich.table import Table
 
 from lineside._optional import require
 from lineside.errors import DeviceError, MissingPackageError, ModelError
+from lineside.kinds import CHECKPOINT, ENGINES, ONNX, RANGES, kind_of
 from lineside.manifest import ModelManifest
 
 from ._console import ForceOption, JsonOption, check_json, emit, facts
 from .tables.engine import engine_tables, layers_table
 from .tables.layer_precision import executed_table
-from .tables.models import ENGINES
 from .tables.ranges import ranges_tables
 
 if TYPE_CHECKING:
@@ -51,29 +51,30 @@ def show(
             why="a checkpoint, an ONNX file, a table of ranges or an engine was expected there",
             fix="check the path",
         )
-    if file.suffix.lower() == ".pt":
+    kind = kind_of(file)
+    if kind == "checkpoint":
         require("torch", extra="train")
         from lineside.train.checkpoint import load_checkpoint
 
         checkpoint = load_checkpoint(file)
         emit(checkpoint.to_json(), _checkpoint_table(file, checkpoint), json=json)
-    elif file.suffix.lower() == ".onnx":
+    elif kind == "onnx":
         from lineside.graph.describe import describe_onnx
 
         description = describe_onnx(file)
         emit(description.to_json(), *_onnx_tables(description), json=json)
-    elif file.suffix.lower() == ".json":
+    elif kind == "ranges":
         from lineside.calibration.ranges.table import RangesTable
 
         ranges = RangesTable.read(file)
         emit({"path": str(file), **ranges.to_json()}, *ranges_tables(file, ranges), json=json)
-    elif file.suffix.lower() in ENGINES:
+    elif kind == "engine":
         _show_engine(file, json)
     else:
         raise ModelError(
             f"{file}: a file of type {file.suffix or 'unknown'}",
             why="checkpoints, ONNX files, tables of ranges and engines can be shown",
-            fix=f"name a .pt, .onnx, .json, {' or '.join(ENGINES)} file",
+            fix=f"name a {CHECKPOINT}, {ONNX}, {RANGES}, {' or '.join(ENGINES)} file",
         )
 
 

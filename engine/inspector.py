@@ -25,17 +25,19 @@ from numpy.typing import NDArray
 
 from lineside.errors import ConfigError, LinesideError, ModelError, StripError
 from lineside.judge.threshold import DEFAULT_THRESHOLD
+from lineside.kinds import kind_of
 from lineside.manifest import ModelManifest, checked_threshold
 from lineside.reader import check_form, check_range
 from lineside.spec import CHANNELS, FULL_SCALE, StripSpec
 
 from .device.protocol import CudaBackend
 from .fallback import CANNOT_RUN, Fallback, fall_back
-from .files.golden import read_golden, refuse_other_answers
+from .files.golden import refuse_other_answers
+from .files.profiles import BatchProfiles
 from .result import Result, Timing
-from .run.open_backend import ONNX, Backend, OpenOptions, open_backend
+from .run.backend import Backend, LoadOptions
+from .run.open_backend import open_backend
 from .run.runner import RunOptions
-from .run.tensorrt_backend import TensorRtBackend
 
 ROUNDING = 1e-6
 """How far heat may lie outside [0, 1], and the graph's score from the heatmap's maximum: a few steps of a float32 below 1."""
@@ -102,10 +104,10 @@ class Inspector:
             MissingPackageError: What runs the model is not installed.
         """
         path = Path(path)
-        wanted = OpenOptions(
+        wanted = LoadOptions(
             providers=providers, threads=threads, spec=spec, run=RunOptions(cuda_backend=cuda_backend, device=device, debug=debug)
         )
-        if fallback is None or path.suffix.lower() == ONNX:
+        if fallback is None or kind_of(path) == "onnx":
             return cls._open(path, wanted, threshold)
         onnx = Path(fallback)
         try:
@@ -115,14 +117,13 @@ class Inspector:
             return cls(instead._backend, threshold=instead.threshold, fallback=fall_back(path, exc, onnx, instead.manifest))
 
     @classmethod
-    def _open(cls, path: Path, options: OpenOptions, threshold: float | None) -> Inspector:
+    def _open(cls, path: Path, options: LoadOptions, threshold: float | None) -> Inspector:
         backend = open_backend(path, options)
         try:
             if threshold is None:
                 threshold = backend.model.manifest.threshold if backend.model.manifest else DEFAULT_THRESHOLD
             inspector = cls(backend, threshold=threshold)
-            if isinstance(backend, TensorRtBackend) and backend.model.sidecar is not None:
-                refuse_other_answers(read_golden(path, backend.model.sidecar), inspector._heat_and_score, path=path)
+            refuse_other_answers(backend.golden(), inspector._heat_and_score, path=path)
         except BaseException:
             backend.close()
             raise
@@ -148,6 +149,16 @@ class Inspector:
     def manifest(self) -> ModelManifest | None:
         """What the model says about itself; None for a model without metadata."""
         return self._backend.model.manifest
+
+    @property
+    def weights_sha256(self) -> str | None:
+        """Of the float network that the model was made from; None for a model without metadata."""
+        return self.manifest.weights_sha256 if self.manifest else None
+
+    @property
+    def profiles(self) -> BatchProfiles | None:
+        """How many strips go in at once; None when any number does."""
+        return self._backend.model.profiles
 
     def describe(self) -> dict[str, Any]:
         """What is loaded and what really runs it, as JSON values."""
@@ -181,7 +192,7 @@ class Inspector:
         Raises:
             ConfigError: The model cannot take that many.
         """
-        profiles = self._backend.model.profiles
+        profiles = self.profiles
         smallest = 1 if profiles is None else profiles.smallest
         rows = smallest if batch is None else batch
         if rows < 1 or (profiles is not None and profiles.index_for(rows) is None):

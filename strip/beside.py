@@ -35,9 +35,9 @@ def beside_pixels_of_picture(picture: Image.Image) -> Iterator[str]:
     if "transparency" in facts and picture.mode in ("L", "RGB"):
         yield "one colour is transparent, which is not applied"
     if "dpi" in facts:
-        yield _resolution(*facts["dpi"], "dpi")
+        yield _resolution(facts["dpi"], "dpi")
     elif picture.format == "PNG" and "aspect" in facts:
-        yield _resolution(*facts["aspect"], "in no unit")
+        yield _resolution(facts["aspect"], "in no unit")
 
 
 def beside_pixels_of_tiff(file: tifffile.TiffFile) -> Iterator[str]:
@@ -54,7 +54,7 @@ def beside_pixels_of_tiff(file: tifffile.TiffFile) -> Iterator[str]:
     unit = int(tags.valueof("ResolutionUnit", 1))
     if unit != 1 and "XResolution" in tags and "YResolution" in tags:
         across, down = (_number(tags.valueof(name)) for name in ("XResolution", "YResolution"))
-        yield _resolution(across, down, "dpi" if unit == 2 else "dots per centimetre")
+        yield _resolution((across, down), "dpi" if unit == 2 else "dots per centimetre")
     axis = file.series[0].axes[:1]
     if file.is_imagej and axis in _TIMELIKE and len(file.series[0].axes) > 2:
         yield f"its first axis is {_TIMELIKE[axis]}, which is taken for the channels"
@@ -64,7 +64,8 @@ def _turned(orientation: int) -> str:
     return f"an orientation ({orientation}) that would turn or mirror it, which is not applied"
 
 
-def _resolution(across: float, down: float, unit: str) -> str:
+def _resolution(values: tuple[float, float], unit: str) -> str:
+    across, down = values
     shape = "" if across == down else "; its pixels are not square"
     return f"a resolution of {round(across, 1):g} x {round(down, 1):g} {unit}, which is not used: strips are counted in pixels{shape}"
 

@@ -8,6 +8,8 @@ training validates with.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -29,6 +31,21 @@ from .unet import DEFECT_CLASS, UNet
 
 PIXELS_PER_PASS = 18 * 128 * 128
 """Tiles go through the network in groups of this many pixels: one strip at a time, and bounded memory for any size."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OneStrip:
+    """How many strips go in at once."""
+
+    corners: tuple[int, ...] = (1,)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Answered:
+    """The heatmap (H, W) of a strip. What it took is not told."""
+
+    heatmap: NDArray[np.float32]
+    timing: None = None
 
 
 class CheckpointModel:
@@ -92,6 +109,20 @@ class CheckpointModel:
     def threshold_rule(self) -> str:
         """How the threshold was chosen."""
         return self._threshold_rule
+
+    @property
+    def profiles(self) -> OneStrip:
+        """One strip at a time."""
+        return OneStrip()
+
+    def describe(self) -> dict[str, Any]:
+        """What runs it, as JSON values."""
+        return {"backend": "pytorch"}
+
+    def inspect_many(self, strips: Iterable[NDArray[Any]], *, batch: int | None = None) -> Iterator[Answered]:
+        """The answers in the order of the strips, one strip in one run whatever `batch` says. Raises what `heatmap` raises."""
+        for strip in strips:
+            yield Answered(heatmap=self.heatmap(strip))
 
     def heatmap(self, strip: NDArray[Any]) -> NDArray[np.float32]:
         """The heatmap (H, W) of a strip (C, H, W).

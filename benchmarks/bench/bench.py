@@ -31,9 +31,9 @@ from lineside.benchmarks.subjects.any_onnx import refuse_unused_shapes
 from lineside.benchmarks.subjects.cases import Axes, Case, cases_of
 from lineside.benchmarks.subjects.strip_files import StripFolder
 from lineside.benchmarks.subjects.subjects import Subject, open_subject, possible_of
-from lineside.engine.run.tensorrt_backend import SUFFIXES
 from lineside.errors import ConfigError
 from lineside.judge.bootstrap import Interval
+from lineside.kinds import kind_of
 from lineside.manifest import sha256_of_file
 from lineside.progress import Progress, silent
 
@@ -163,7 +163,7 @@ def _look_at(cases: Sequence[Case], folder: StripFolder | None, options: BenchOp
 
 
 def _is_engine(case: Case) -> bool:
-    return case.path.suffix.lower() in SUFFIXES
+    return kind_of(case.path) == "engine"
 
 
 def _rows(known: Sequence[_Known], mode: str, run: Sequence[Row], joules: Sequence[Mapping[str, float]]) -> Iterator[BenchRow]:

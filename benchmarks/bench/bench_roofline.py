@@ -18,8 +18,8 @@ from lineside.benchmarks.roofline.work import Work, count_work
 from lineside.benchmarks.subjects.cases import Case
 from lineside.benchmarks.subjects.inspector_subject import INFERENCE
 from lineside.engine.run.onnxruntime_providers import CPU
-from lineside.engine.run.open_backend import ONNX
 from lineside.errors import ModelError
+from lineside.kinds import kind_of
 from lineside.progress import Progress, silent
 
 from .measurement import FLAT_OUT, BenchRow
@@ -56,7 +56,7 @@ def _with_place(row: BenchRow, works: dict[str, Work], peaks: dict[int, Peak]) -
 
 def _work(case: Case, about: Mapping[str, Any]) -> Work:
     """Raises: ModelError, where there is no graph to count, or no peak to compare with."""
-    if case.path.suffix.lower() != ONNX:
+    if kind_of(case.path) != "onnx":
         raise ModelError(f"{case.path}: no ONNX file", why="only ONNX files on the CPU are counted")
     if about.get("providers", [CPU]) != [CPU]:
         raise ModelError(f"{case.path}: not on the CPU", why="the peak that is measured is the CPU's")

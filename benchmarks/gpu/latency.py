@@ -23,6 +23,7 @@ from lineside.benchmarks.measure.latency import Backend, LatencyOptions, Row, me
 from lineside.benchmarks.measure.nvml import read_gpus
 from lineside.benchmarks.subjects.inspector_subject import INFERENCE, Inspected
 from lineside.engine.inspector import Inspector
+from lineside.engine.run.backend import LoadOptions
 from lineside.engine.run.runner import RunOptions
 from lineside.engine.run.tensorrt_backend import TensorRtBackend
 from lineside.errors import ModelError
@@ -80,7 +81,7 @@ def _entries(stack: ExitStack, engine: Path, model: str, strips: Sequence[NDArra
     """The backends of one engine."""
     entries = []
     for graph in graphs:
-        backend = TensorRtBackend.load(engine, options=RunOptions(graph=graph))
+        backend = TensorRtBackend.load(engine, LoadOptions(run=RunOptions(graph=graph)))
         inspector = stack.enter_context(Inspector(backend, threshold=DEFAULT_THRESHOLD))
         for rows in sorted({profile.opt for profile in backend.model.profiles.profiles}):
             if len(backend.model.profiles.profiles) > 1:  # a batch of its own context: changing the batch drops the graph

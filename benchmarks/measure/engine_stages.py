@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from lineside.engine.device.choose import open_device
+from lineside.engine.run.backend import LoadOptions
 from lineside.engine.run.runner import Runner, RunOptions
 from lineside.engine.run.tensorrt_backend import TensorRtBackend
 from lineside.spec import FULL_SCALE
@@ -88,7 +89,7 @@ def open_on_gpu(engine: Path, rows: int, *, name: str) -> Iterator[OnGpu]:
     try:
         with device.current():
             before = device.memory()[0]
-        backend = TensorRtBackend.load(engine, options=options)
+        backend = TensorRtBackend.load(engine, LoadOptions(run=options))
         try:
             with device.current():
                 after = device.memory()[0]

@@ -26,6 +26,7 @@ from lineside.benchmarks.measure.latency import LatencyOptions, Row, measure
 from lineside.benchmarks.subjects.inspector_subject import CONVERT, POST, Inspected
 from lineside.engine.files.io_forms import CONTRACTS
 from lineside.engine.inspector import Inspector
+from lineside.engine.run.backend import LoadOptions
 from lineside.engine.run.onnxruntime_backend import OnnxRuntimeBackend
 from lineside.files import refuse_existing, write_json
 from lineside.judge.bootstrap import Interval
@@ -58,7 +59,7 @@ class Overhead:
 
 def measure_overhead(path: Path, *, threads: int | None = None, options: LatencyOptions = LatencyOptions()) -> Overhead:
     """Measure one model. Raises: ModelError, DeviceError."""
-    backend = OnnxRuntimeBackend.load(path, threads=threads)
+    backend = OnnxRuntimeBackend.load(path, LoadOptions(threads=threads))
     model, contract = backend.model, CONTRACTS[backend.model.io]
     rotation = strips(model.spec, channels=contract.input_channels, dtype=model.input_dtype)
     with Inspector(backend, threshold=DEFAULT_THRESHOLD) as inspector:

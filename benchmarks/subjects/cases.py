@@ -15,9 +15,8 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from lineside.engine.files.profiles import BatchProfiles
-from lineside.engine.run.open_backend import ONNX
-from lineside.engine.run.tensorrt_backend import SUFFIXES
 from lineside.errors import ConfigError
+from lineside.kinds import kind_of
 
 Runner = Literal["inspector", "onnxruntime", "openvino", "pytorch", "compiled"]
 """Who runs a file. `inspector` is the product: strips in, verdicts out; the others run a bare graph, `compiled` by torch.compile."""
@@ -150,12 +149,12 @@ class Possible:
     @property
     def is_engine(self) -> bool:
         """By its suffix."""
-        return self.path.suffix.lower() in SUFFIXES
+        return kind_of(self.path) == "engine"
 
     @property
     def is_onnx(self) -> bool:
         """By its suffix."""
-        return self.path.suffix.lower() == ONNX
+        return kind_of(self.path) == "onnx"
 
 
 def cases_of(models: Sequence[Possible], axes: Axes) -> tuple[list[Case], list[str]]:

@@ -24,10 +24,11 @@ from lineside.benchmarks.measure.inputs import Strips, strips
 from lineside.engine.files.sidecar import EngineManifest, sidecar_path
 from lineside.engine.inspector import Inspector
 from lineside.engine.machine import physical_cores
-from lineside.engine.run.open_backend import ONNX
+from lineside.engine.run.backend import LoadOptions
 from lineside.engine.run.runner import RunOptions
-from lineside.engine.run.tensorrt_backend import SUFFIXES, TensorRtBackend
+from lineside.engine.run.tensorrt_backend import TensorRtBackend
 from lineside.errors import ModelError
+from lineside.kinds import CHECKPOINT, ENGINES, ONNX, kind_of
 
 from .any_onnx import open_graph, possible_of_onnx
 from .any_torch import SUFFIX as EXPORTED
@@ -35,8 +36,6 @@ from .any_torch import open_exported, possible_of_exported
 from .cases import Axes, Case, Possible
 from .inspector_subject import INFERENCE, READ, Inspected
 from .strip_files import StripFolder
-
-CHECKPOINT = ".pt"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,19 +66,19 @@ def possible_of(path: Path, axes: Axes) -> Possible:
     """
     if not path.is_file():
         raise ModelError(f"{path}: no such file", why="a model was expected there", fix="check the path")
-    suffix = path.suffix.lower()
-    if suffix == CHECKPOINT:
+    suffix, kind = path.suffix.lower(), kind_of(path)
+    if kind == "checkpoint":
         return Possible(path=path, runners=("pytorch",))
     if suffix == EXPORTED:
         return possible_of_exported(path, axes)
-    if suffix == ONNX:
+    if kind == "onnx":
         return possible_of_onnx(path, axes)
-    if suffix in SUFFIXES:
+    if kind == "engine":
         sidecar = EngineManifest.read(path) if sidecar_path(path).exists() else None
         return Possible(path=path, runners=("inspector",), batches=sidecar.profiles if sidecar else None)
     raise ModelError(
         f"{path}: unknown kind of model {suffix or '(no suffix)'}",
-        why=f"known are checkpoints ({CHECKPOINT}), exports ({EXPORTED}), ONNX files ({ONNX}) and engines ({', '.join(SUFFIXES)})",
+        why=f"known are checkpoints ({CHECKPOINT}), exports ({EXPORTED}), ONNX files ({ONNX}) and engines ({', '.join(ENGINES)})",
         fix="name such a file; rename it when it is one",
     )
 
@@ -90,7 +89,7 @@ def import_runtime(case: Case) -> None:
         require("torch", extra="train")
     elif case.runner == "openvino":
         require("openvino", extra="openvino")
-    elif case.path.suffix.lower() == ONNX:
+    elif kind_of(case.path) == "onnx":
         require("onnxruntime", extra="onnxruntime")
 
 
@@ -132,7 +131,7 @@ def _inspector(case: Case, folder: StripFolder | None) -> Iterator[Subject]:
 
 def _loaded(case: Case) -> Inspector:
     if case.graph is False:
-        backend = TensorRtBackend.load(case.path, options=RunOptions(graph=False))
+        backend = TensorRtBackend.load(case.path, LoadOptions(run=RunOptions(graph=False)))
         manifest = backend.model.manifest
         return Inspector(backend, threshold=manifest.threshold if manifest else 1.0)
     return Inspector.load(case.path, providers=case.providers, threads=case.threads)

@@ -9,16 +9,14 @@ from typing import TYPE_CHECKING
 
 from lineside._optional import require
 from lineside.errors import ConfigError, ModelError
+from lineside.kinds import CHECKPOINT, ENGINES, ONNX, kind_of
 
 if TYPE_CHECKING:
-    from lineside.judge.evaluation import HeatmapModel
-
-CHECKPOINT, ONNX = ".pt", ".onnx"
-ENGINES = (".engine", ".plan")
+    from lineside.judge.model import Model
 
 
 @contextmanager
-def open_model(path: Path, *, providers: Sequence[str] | None = None) -> Iterator[HeatmapModel]:
+def open_model(path: Path, *, providers: Sequence[str] | None = None) -> Iterator[Model]:
     """Give the model in a file, and close it afterwards. `providers` are ONNX Runtime's, for an ONNX file.
 
     Raises:
@@ -35,16 +33,16 @@ def open_model(path: Path, *, providers: Sequence[str] | None = None) -> Iterato
             why=f"a model is a checkpoint ({CHECKPOINT}), an ONNX file ({ONNX}) or an engine ({', '.join(ENGINES)})",
             fix=f"name the checkpoint in it: {best}" if best.is_file() else "check the path",
         )
-    suffix = path.suffix.lower()
-    if providers and suffix in (CHECKPOINT, *ENGINES):
+    kind = kind_of(path)
+    if providers and kind in ("checkpoint", "engine"):
         raise ConfigError(f"{path}: --provider {' '.join(providers)}", why=f"it is for ONNX files ({ONNX})", fix="leave it out")
-    if suffix == CHECKPOINT:
+    if kind == "checkpoint":
         require("torch", extra="train")
         from lineside.train.checkpoint_model import CheckpointModel
 
         with CheckpointModel.load(path) as checkpoint:
             yield checkpoint
-    elif suffix in (ONNX, *ENGINES):
+    elif kind in ("onnx", "engine"):
         from lineside.engine.inspector import Inspector
 
         with Inspector.load(path, providers=providers) as inspector:

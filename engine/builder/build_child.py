@@ -19,8 +19,8 @@ from types import ModuleType
 from typing import Any
 
 from lineside._optional import require
+from lineside.engine.device._trt import deserialized, new_runtime, tensorrt
 from lineside.engine.device._trt import logger as new_logger
-from lineside.engine.device._trt import tensorrt
 from lineside.engine.device.choose import open_device
 from lineside.engine.files.engine_precision import layer_precisions
 from lineside.engine.files.profiles import BatchProfiles
@@ -215,10 +215,8 @@ def _monitor(trt: ModuleType, say: Say) -> Any:
 
 def _inspected(trt: ModuleType, memory: Any, job: Job, logger: Any) -> dict[str, Any]:
     """What the engine says of itself. Raises: ModelError."""
-    runtime = trt.Runtime(logger)
-    if job.version_compatible:
-        runtime.engine_host_code_allowed = True  # the plan carries its lean runtime, and we have just made it
-    engine = runtime.deserialize_cuda_engine(memory)
+    runtime = new_runtime(trt, logger, trusted=job.version_compatible)  # the plan carries its lean runtime, and we have just made it
+    engine = deserialized(runtime, memory)
     if engine is None:
         raise ModelError(
             "the engine was built and cannot be loaded", why=logger.errors() or "TensorRT says nothing", fix="build it again with --force"

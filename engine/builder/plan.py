@@ -14,6 +14,7 @@ from typing import Any
 from lineside.engine.files.onnx_file import OnnxFile, read_onnx
 from lineside.engine.files.profiles import BatchProfiles, Profile
 from lineside.errors import ConfigError, ModelError
+from lineside.kinds import ENGINES, kind_of
 
 from .build_command import build_command
 from .build_options import BuildOptions
@@ -25,8 +26,6 @@ NEWEST_OPSET = 23
 """... and ends there. TensorRT 10.3's parser knows opsets up to 20 (onnx-tensorrt, docs/operators.md); its own message tells more."""
 PARSED_EVERYWHERE = 20
 TARGET = "tensorrt"
-SUFFIXES = (".engine", ".plan")
-"""An engine's."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,11 +65,11 @@ def plan(path: Path, out: Path, options: BuildOptions = BuildOptions()) -> Build
         ModelError: Not an ONNX file of ours, or one that TensorRT cannot build.
         ConfigError: The batch is not the one that the file fixes, or `out` is not called like an engine.
     """
-    if out.suffix not in SUFFIXES:
+    if kind_of(out) != "engine":
         raise ConfigError(
-            f"{out}: an engine is called {' or '.join(SUFFIXES)}",
+            f"{out}: an engine is called {' or '.join(ENGINES)}",
             why="that is how every command knows one",
-            fix=f"use --out {out.with_suffix(SUFFIXES[0])}",
+            fix=f"use --out {out.with_suffix(ENGINES[0])}",
         )
     onnx = read_onnx(path)
     _refuse_opset(onnx)

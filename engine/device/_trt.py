@@ -141,6 +141,23 @@ def logger(trt: ModuleType, sink: Sink | None = None) -> Any:
     return _Log()
 
 
+def new_runtime(trt: ModuleType, log: Any, *, trusted: bool) -> Any:
+    """A Runtime of TensorRT's.
+
+    Args:
+        log: Of `logger`; it has to outlive the runtime.
+        trusted: Let it run the code that a version-compatible engine brings along: its own lean runtime.
+    """
+    runtime = trt.Runtime(log)
+    runtime.engine_host_code_allowed = trusted
+    return runtime
+
+
+def deserialized(runtime: Any, plan: Any) -> Any | None:
+    """The engine in the bytes `plan`; None where TensorRT cannot load it, and its log says why."""
+    return runtime.deserialize_cuda_engine(plan)
+
+
 def _broken(name: str, exc: Exception) -> DeviceError:
     reason = str(exc).strip().split("\n")[0] or type(exc).__name__
     return DeviceError(

@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from lineside.engine.device import driver
-from lineside.engine.device._trt import installed, tensorrt
+from lineside.engine.device._trt import deserialized, installed, new_runtime, tensorrt
 from lineside.engine.device._trt import logger as new_logger
 from lineside.engine.device.choose import open_device
 from lineside.engine.run.refusals import refuse_old_driver, refuse_other_gpu, refuse_other_tensorrt
@@ -36,9 +36,8 @@ def engine_layers(path: Path, plan: bytes, manifest: EngineManifest) -> tuple[La
         refuse_other_gpu(path, manifest, device.gpu)
         with device.current():
             logger = new_logger(trt)
-            runtime = trt.Runtime(logger)
-            runtime.engine_host_code_allowed = manifest.version_compatible  # its own lean runtime, which the sidecar's sha256 covers
-            engine = runtime.deserialize_cuda_engine(plan)
+            runtime = new_runtime(trt, logger, trusted=manifest.version_compatible)  # the sidecar's sha256 covers what it brings along
+            engine = deserialized(runtime, plan)
             inspector = None if engine is None else engine.create_engine_inspector()
             if inspector is None:
                 raise ModelError(f"{path}: TensorRT cannot load it", why=logger.errors() or "it says nothing", fix=manifest.rebuild(path))

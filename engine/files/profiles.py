@@ -67,6 +67,11 @@ class BatchProfiles:
         """The fewest strips that go in at once."""
         return min(profile.min for profile in self.profiles)
 
+    @property
+    def corners(self) -> tuple[int, ...]:
+        """The batches worth testing: the ends of every profile, and where it is fastest; rising."""
+        return tuple(sorted({rows for one in self.profiles for rows in (one.min, one.opt, one.max)}))
+
     def padded(self, rows: int) -> int:
         """The smallest batch that holds `rows` strips; `rows` itself when none does."""
         return min((max(rows, profile.min) for profile in self.profiles if rows <= profile.max), default=rows)

@@ -18,12 +18,10 @@ from typing import Any, Literal
 import numpy as np
 
 from lineside.dataset import GOOD, Dataset, Sample
-from lineside.engine.files.profiles import BatchProfiles
 from lineside.engine.files.qualification_mark import mark_of
-from lineside.engine.inspector import Inspector
 from lineside.errors import DatasetError, ModelError
-from lineside.judge.evaluation import HeatmapModel
 from lineside.judge.gate import MARGIN, GateDecision, decide
+from lineside.judge.model import Model
 from lineside.manifest import checked_threshold, sha256_of_file, versions
 from lineside.notices import lines_so_far
 from lineside.progress import Progress, silent
@@ -53,31 +51,21 @@ class Subject:
         about: What it says of itself, as JSON values.
     """
 
-    model: HeatmapModel
+    model: Model
     path: Path
     sha256: str
     weights_sha256: str | None
     about: dict[str, Any]
 
     @classmethod
-    def of(cls, model: HeatmapModel, path: Path) -> Subject:
+    def of(cls, model: Model, path: Path) -> Subject:
         """The model that was opened from `path`."""
-        about = model.describe() if isinstance(model, Inspector) else {"backend": "pytorch"}
-        manifest = model.manifest if isinstance(model, Inspector) else None
-        weights = manifest.weights_sha256 if manifest else getattr(model, "weights_sha256", None)
-        return cls(model=model, path=path, sha256=sha256_of_file(path), weights_sha256=weights, about=about)
+        return cls(model=model, path=path, sha256=sha256_of_file(path), weights_sha256=model.weights_sha256, about=model.describe())
 
     @property
     def batches(self) -> tuple[int, ...]:
         """The batch sizes worth testing: the corners of every profile."""
-        if not isinstance(self.model, Inspector):
-            return ()
-        profiles = self.about.get("profiles")
-        if profiles is not None:
-            corners = (rows for one in BatchProfiles.parse(profiles).profiles for rows in (one.min, one.opt, one.max))
-            return tuple(sorted(set(corners)))
-        fixed = self.about.get("batch")
-        return (fixed,) if fixed else OPEN_BATCHES
+        return OPEN_BATCHES if self.model.profiles is None else self.model.profiles.corners
 
     def to_json(self) -> dict[str, Any]:
         """Its lineage."""

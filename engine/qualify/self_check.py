@@ -11,14 +11,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import permutations
-from typing import Any, Protocol, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lineside.engine.result import Result
 from lineside.errors import ModelError, StripError
-from lineside.judge.evaluation import HeatmapModel
+from lineside.judge.model import HeatmapModel, Model
 from lineside.spec import CHANNELS, FULL_SCALE
 
 from .probes import Probes
@@ -56,22 +55,14 @@ class Check:
         return asdict(self)
 
 
-class BatchModel(HeatmapModel, Protocol):
-    """A model that can take several strips at once: an Inspector."""
-
-    def inspect_many(self, strips: Any, *, batch: int | None = None) -> Iterator[Result]:
-        """Results in the order of the strips."""
-        ...
-
-
-def self_checks(reference: HeatmapModel, candidate: HeatmapModel, probes: Probes, *, batches: Sequence[int] = ()) -> tuple[Check, ...]:
+def self_checks(reference: HeatmapModel, candidate: Model, probes: Probes, *, batches: Sequence[int] = ()) -> tuple[Check, ...]:
     """Look for every fault.
 
     Args:
         reference: The trusted model; its own answers are taken as they are.
         candidate: The model under suspicion, of the same spec.
         probes: Of a good strip of that spec.
-        batches: The sizes of batches to ask the candidate for, such as the corners of every profile; it is a `BatchModel` then.
+        batches: The sizes of batches to ask the candidate for, such as the corners of every profile.
 
     Raises:
         ModelError: The reference cannot answer.
@@ -87,7 +78,7 @@ class _NotApplicableError(Exception):
 class _Asked:
     """Both models and what they answered, asked once each."""
 
-    def __init__(self, reference: HeatmapModel, candidate: HeatmapModel, probes: Probes, batches: Sequence[int]) -> None:
+    def __init__(self, reference: HeatmapModel, candidate: Model, probes: Probes, batches: Sequence[int]) -> None:
         self.reference, self.candidate, self.probes = reference, candidate, probes
         self.batches = [rows for rows in batches if rows > 1]
         self._truth: dict[bytes, Heatmap] = {}
@@ -167,9 +158,8 @@ def _batches(asked: _Asked, strips: Callable[[int], list[NDArray[Any]]]) -> Iter
     """The heatmaps of a batch of every size that is worth it."""
     if not asked.batches:
         raise _NotApplicableError("it takes one strip at a time")
-    candidate = cast(BatchModel, asked.candidate)
     for rows in asked.batches:
-        yield rows, [result.heatmap.copy() for result in candidate.inspect_many(strips(rows), batch=rows)]
+        yield rows, [result.heatmap.copy() for result in asked.candidate.inspect_many(strips(rows), batch=rows)]
 
 
 def _written(asked: _Asked) -> str | None:

@@ -21,11 +21,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lineside.dataset import Sample, read_sample
-from lineside.engine.inspector import Inspector
 from lineside.errors import ModelError, OutputError
 from lineside.files import make_output_folder, writing
 from lineside.judge.compare import HeatDifference
-from lineside.judge.evaluation import HeatmapModel, StripRow
+from lineside.judge.evaluation import StripRow
+from lineside.judge.model import Model
 from lineside.judge.outcome import LEVELS, StripOutcome, outcome_of
 from lineside.progress import Progress, silent
 
@@ -73,8 +73,8 @@ def prepare_folder(folder: Path, *, force: bool) -> None:
 
 
 def compare_strips(
-    reference: HeatmapModel,
-    candidate: HeatmapModel,
+    reference: Model,
+    candidate: Model,
     samples: Sequence[Sample],
     *,
     threshold: float,
@@ -110,7 +110,7 @@ def compare_strips(
     return tuple(known[sample.path] for sample in samples)
 
 
-def _compare(reference: HeatmapModel, candidate: HeatmapModel, sample: Sample, threshold: float) -> Compared:
+def _compare(reference: Model, candidate: Model, sample: Sample, threshold: float) -> Compared:
     strip, mask = read_sample(sample, reference.spec)
     trusted, reference_ms = _answer(reference, strip, sample, "reference")
     trusted = trusted.copy()  # a model may write its next answer into the same memory
@@ -124,13 +124,11 @@ def _compare(reference: HeatmapModel, candidate: HeatmapModel, sample: Sample, t
     )
 
 
-def _answer(model: HeatmapModel, strip: NDArray[Any], sample: Sample, role: str) -> tuple[NDArray[np.float32], float | None]:
+def _answer(model: Model, strip: NDArray[Any], sample: Sample, role: str) -> tuple[NDArray[np.float32], float | None]:
     """The heatmap, and the milliseconds of a model that measures itself. Raises: ModelError that names strip and model."""
     try:
-        if isinstance(model, Inspector):
-            result = model.inspect(strip)
-            return result.heatmap, result.timing.total_ms
-        return model.heatmap(strip), None
+        (answer,) = model.inspect_many((strip,))
+        return answer.heatmap, None if answer.timing is None else answer.timing.total_ms
     except ModelError as exc:
         raise ModelError(f"{sample.path}: the {role}: {exc.what}", why=exc.why, fix=exc.fix) from exc
 

@@ -53,9 +53,8 @@ class LoadedEngine:
         self.lock = threading.Lock()
         self._owners = 1
         with device.current():
-            runtime = trt.Runtime(self.messages)
-            runtime.engine_host_code_allowed = trusted
-            engine = runtime.deserialize_cuda_engine(plan)
+            runtime = _trt.new_runtime(trt, self.messages, trusted=trusted)
+            engine = _trt.deserialized(runtime, plan)
         if engine is None:
             why = (self.messages.errors().splitlines() or ["it does not say why"])[0]
             if "out of memory" in why.lower() or "outofmemory" in why.lower():

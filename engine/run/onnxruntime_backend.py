@@ -8,7 +8,7 @@ A provider on a GPU is asked for only after the driver has answered; TensorRT's 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from lineside.engine.device import driver
 from lineside.engine.device.status import log
+from lineside.engine.files.golden import GoldenStrip
 from lineside.engine.files.io_forms import CONTRACTS, check_graph
 from lineside.engine.files.profiles import BatchProfiles, Profile
 from lineside.engine.files.tuned import Tuned
@@ -26,6 +27,7 @@ from lineside.errors import ConfigError, DeviceError, ModelError
 from lineside.manifest import Io, ModelManifest, sha256_of_file
 from lineside.spec import StripSpec
 
+from .backend import LoadOptions
 from .onnxruntime_providers import CPU, ON_A_GPU, TENSORRT, full_names, refuse_fallback, short_name, with_options
 from .session import ask, onnxruntime, open_session, tensors_of
 
@@ -86,16 +88,13 @@ class OnnxRuntimeBackend:
         self.input = self._buffer(model.batch or 1)
 
     @classmethod
-    def load(
-        cls, path: Path, *, providers: Sequence[str] | None = None, threads: int | None = None, spec: StripSpec | None = None
-    ) -> OnnxRuntimeBackend:
+    def load(cls, path: Path, options: LoadOptions = LoadOptions()) -> OnnxRuntimeBackend:
         """Load a model.
 
         Args:
             path: An ONNX file.
-            providers: Names as ONNX Runtime has them, or short ("cpu", "cuda", "tensorrt"), in order of precedence; None: CPU.
-            threads: Threads of one run; None: what `lineside tune` found, else one per physical core that the process may use.
-            spec: The strips of a model that carries no metadata.
+            options: `providers` as ONNX Runtime has them, or short ("cpu", "cuda", "tensorrt"), in order of precedence, None: CPU;
+                `threads` of one run, None: what `lineside tune` found, else one per physical core that the process may use.
 
         Raises:
             ModelError: Not an ONNX file, not a full-image model, or a model of other strips than it says.
@@ -106,18 +105,18 @@ class OnnxRuntimeBackend:
         """
         if not path.is_file():
             raise ModelError(f"{path}: no such file", why="a model was expected there", fix="check the path")
-        if threads is not None and threads < 1:
-            raise ConfigError(f"{threads} threads", why="one is needed at least", fix="leave it out to use every physical core")
+        if options.threads is not None and options.threads < 1:
+            raise ConfigError(f"{options.threads} threads", why="one is needed at least", fix="leave it out to use every physical core")
         sha256 = sha256_of_file(path)
-        threads = threads or _tuned_threads(path, sha256) or physical_cores()
-        wanted = full_names(providers or (CPU,), onnxruntime().get_available_providers())
+        threads = options.threads or _tuned_threads(path, sha256) or physical_cores()
+        wanted = full_names(options.providers or (CPU,), onnxruntime().get_available_providers())
         asked = driver.ask_driver() if any(provider in ON_A_GPU for provider in wanted) else None
         told = with_options(wanted, sha256=sha256, manifest=_manifest_of_file(path) if TENSORRT in wanted else None, driver=asked)
         session = open_session(path, told, threads)
         nodes = _nodes_by_provider(session)
         refuse_fallback(wanted, session.get_providers(), nodes, path)
         manifest = _manifest(session, path)
-        spec, io = _form(manifest, spec, path)
+        spec, io = _form(manifest, options.spec, path)
         inputs, outputs = tensors_of(session.get_inputs()), tensors_of(session.get_outputs())
         batch = check_graph(inputs, outputs, io=io, spec=spec, path=path)
         model = OnnxModel(
@@ -174,6 +173,10 @@ class OnnxRuntimeBackend:
     def finish(self, rows: int) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
         """What `run` does."""
         return self.run(rows)
+
+    def golden(self) -> tuple[GoldenStrip, ...]:
+        """None: the file itself is what an engine's golden strips are compared with."""
+        return ()
 
     def describe(self) -> dict[str, Any]:
         """What is loaded and what really runs, as JSON values."""

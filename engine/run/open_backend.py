@@ -6,34 +6,17 @@ Out:  an open backend. An option that is for the other kind of model is an error
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Union
 
 from lineside.errors import ConfigError, ModelError
-from lineside.spec import StripSpec
+from lineside.kinds import ENGINES, ONNX, kind_of
 
+from .backend import Backend, LoadOptions
 from .onnxruntime_backend import OnnxRuntimeBackend
-from .runner import RunOptions
-from .tensorrt_backend import SUFFIXES, TensorRtBackend
-
-ONNX = ".onnx"
-Backend = Union[OnnxRuntimeBackend, TensorRtBackend]  # noqa: UP007  # an alias, which Python 3.10 evaluates
-"""What runs a model. They have the same attributes and methods."""
+from .tensorrt_backend import TensorRtBackend
 
 
-@dataclass(frozen=True, kw_only=True)
-class OpenOptions:
-    """How the caller wants a model run; see `Inspector.load`."""
-
-    providers: Sequence[str] | None
-    threads: int | None
-    spec: StripSpec | None
-    run: RunOptions
-
-
-def open_backend(path: Path, options: OpenOptions) -> Backend:
+def open_backend(path: Path, options: LoadOptions) -> Backend:
     """Open the model at `path`.
 
     Raises:
@@ -42,17 +25,17 @@ def open_backend(path: Path, options: OpenOptions) -> Backend:
         ConfigError: An option of the other kind of model, or one out of its range.
         MissingPackageError: What runs the model is not installed.
     """
-    suffix, run = path.suffix.lower(), options.run
-    if suffix == ONNX:
+    kind, run = kind_of(path), options.run
+    if kind == "onnx":
         cuda_backend = None if run.cuda_backend == "auto" else run.cuda_backend
         _refuse(path, cuda_backend=cuda_backend, device=run.device or None, debug=run.debug or None)
-        return OnnxRuntimeBackend.load(path, providers=options.providers, threads=options.threads, spec=options.spec)
-    if suffix in SUFFIXES:
+        return OnnxRuntimeBackend.load(path, options)
+    if kind == "engine":
         _refuse(path, providers=options.providers, threads=options.threads)
-        return TensorRtBackend.load(path, options=run, spec=options.spec)
+        return TensorRtBackend.load(path, options)
     raise ModelError(
         f"{path}: neither an ONNX file nor an engine",
-        why=f"lineside inspects with ONNX files ({ONNX}) and TensorRT engines ({', '.join(SUFFIXES)})",
+        why=f"lineside inspects with ONNX files ({ONNX}) and TensorRT engines ({', '.join(ENGINES)})",
         fix=f"export one: lineside export CHECKPOINT --out {path.with_suffix(ONNX).name}",
     )
 

@@ -19,6 +19,7 @@ from lineside.engine.device import _trt, driver
 from lineside.engine.device.choose import open_device
 from lineside.engine.device.protocol import Device
 from lineside.engine.device.status import log
+from lineside.engine.files.golden import GoldenStrip, read_golden
 from lineside.engine.files.io_forms import CONTRACTS, Tensor, check_graph
 from lineside.engine.files.profiles import BatchProfiles
 from lineside.engine.files.qualification_mark import doubt
@@ -27,11 +28,11 @@ from lineside.errors import ModelError
 from lineside.manifest import Io, ModelManifest
 from lineside.spec import PRESETS, StripSpec
 
+from .backend import LoadOptions
 from .loaded_engine import LoadedEngine
 from .refusals import read_plan, refuse_little_memory, refuse_old_driver, refuse_other_gpu, refuse_other_tensorrt
 from .runner import EngineIo, Runner, RunOptions
 
-SUFFIXES = (".engine", ".plan")
 NAME = "tensorrt"
 
 
@@ -91,13 +92,12 @@ class TensorRtBackend:
         self.input = self.runner.input
 
     @classmethod
-    def load(cls, path: Path, *, options: RunOptions = RunOptions(), spec: StripSpec | None = None) -> TensorRtBackend:
+    def load(cls, path: Path, options: LoadOptions = LoadOptions()) -> TensorRtBackend:
         """Load an engine, and run it twice on empty strips, so that the first strip is as fast as the others.
 
         Args:
             path: An engine of `lineside build`, or any with the tensors of one.
-            options: How to run it.
-            spec: The strips of an engine without a sidecar; None: the preset of its size.
+            options: `run`, how to run it; `spec`, the strips of an engine without a sidecar, None: the preset of its size.
 
         Raises:
             ModelError: Not this engine, not for this GPU or this TensorRT, or not a full-image model.
@@ -110,7 +110,7 @@ class TensorRtBackend:
         refuse_old_driver(driver.ask_driver(), _trt.installed())
         sidecar = EngineManifest.read(path) if sidecar_path(path).exists() else None
         plan, sha256 = read_plan(path, sidecar)
-        device = open_device(options.cuda_backend, options.device)
+        device = open_device(options.run.cuda_backend, options.run.device)
         if sidecar is None:
             log.warning("%s has no sidecar: which GPU, TensorRT and model it is for is not known", path)
         else:
@@ -126,11 +126,11 @@ class TensorRtBackend:
         trusted = sidecar is not None and sidecar.version_compatible
         loaded = LoadedEngine(plan, path=path, trt=trt, device=device, rebuild=rebuild, trusted=trusted)
         try:
-            model = _model(path, sha256, sidecar, loaded, spec)
+            model = _model(path, sha256, sidecar, loaded, options.spec)
         except BaseException:
             loaded.close()
             raise
-        backend = cls(model, loaded, options)
+        backend = cls(model, loaded, options.run)
         backend.warm_up()
         return backend
 
@@ -147,15 +147,6 @@ class TensorRtBackend:
 
     def reserve(self, rows: int) -> None:
         """Nothing: there is room for the largest batch."""
-
-    def warm_up(self) -> None:
-        """Run the smallest batch as often as it takes until nothing is new: an enqueue, then a launch of the graph."""
-        try:
-            for _ in range(2):
-                self.runner.run(self.model.profiles.smallest)
-        except BaseException:
-            self.close()
-            raise
 
     def run(self, rows: int) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
         """Run the first `rows` strips of `input`; where no profile holds that many, more run, and their answers are dropped.
@@ -180,6 +171,10 @@ class TensorRtBackend:
         self.runner.finish()
         scores = self.runner.scores
         return self.runner.heatmaps[:rows].copy(), None if scores is None else scores[:rows].copy()
+
+    def golden(self) -> tuple[GoldenStrip, ...]:
+        """Those of its build; none for an engine that was built without, or has no sidecar."""
+        return () if self.model.sidecar is None else read_golden(self.model.path, self.model.sidecar)
 
     def describe(self) -> dict[str, Any]:
         """What is loaded and what really runs, as JSON values."""
@@ -211,6 +206,15 @@ class TensorRtBackend:
         self.input = self.input[:0].copy()
         self.runner.close()
         self._loaded.close()
+
+    def warm_up(self) -> None:
+        """Run the smallest batch as often as it takes until nothing is new: an enqueue, then a launch of the graph."""
+        try:
+            for _ in range(2):
+                self.runner.run(self.model.profiles.smallest)
+        except BaseException:
+            self.close()
+            raise
 
 
 def _needed_bytes(plan: bytes, sidecar: EngineManifest | None) -> int:

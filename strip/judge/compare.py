@@ -18,7 +18,7 @@ from lineside.errors import ModelError
 from lineside.manifest import checked_threshold
 from lineside.progress import Progress, silent
 
-from .evaluation import HeatmapModel
+from .model import HeatmapModel
 from .outcome import StripOutcome, outcome_of
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,9 +20,9 @@ from lineside.dataset import GOOD, Sample, read_sample
 from lineside.manifest import checked_threshold
 from lineside.notices import lines_so_far
 from lineside.progress import Progress, silent
-from lineside.spec import StripSpec
 
 from .metrics import PRO_LIMIT, Curve, Verdicts
+from .model import HeatmapModel
 from .pixel_metrics import PixelMetrics, check_heatmap, label_regions
 from .threshold import verdict_level
 
@@ -31,29 +31,6 @@ WORST_STRIPS = 20
 """How many of the worst strips are kept with their heatmaps."""
 
 ThresholdSource = Literal["model", "caller"]
-
-
-class HeatmapModel(Protocol):
-    """What can be measured: a checkpoint, an Inspector."""
-
-    @property
-    def spec(self) -> StripSpec:
-        """The strips it looks at."""
-        ...
-
-    @property
-    def threshold(self) -> float:
-        """NG when the score is at least this."""
-        ...
-
-    @property
-    def threshold_rule(self) -> str | None:
-        """How the threshold was chosen; None when the model does not say it."""
-        ...
-
-    def heatmap(self, strip: NDArray[Any]) -> NDArray[np.float32]:
-        """(C, H, W) uint8 or float32 in 0..255 -> (H, W) float32 in [0, 1]."""
-        ...
 
 
 @dataclass(frozen=True, kw_only=True)

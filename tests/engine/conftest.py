@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from lineside import StripSpec
 from lineside.engine.files.profiles import BatchProfiles
 from lineside.engine.files.sidecar import EngineManifest
+from lineside.engine.run.backend import LoadOptions
 from lineside.engine.run.onnxruntime_backend import OnnxRuntimeBackend
 
 
@@ -83,7 +84,7 @@ def engine_of(standin: Standin, models: Path, tmp_path: Path, sidecar_of: Callab
         path = tmp_path / f"{model}{suffix}"
         path.write_bytes(plan)
         if sidecar:
-            manifest = OnnxRuntimeBackend.load(models / f"{model}.onnx", threads=1).model.manifest
+            manifest = OnnxRuntimeBackend.load(models / f"{model}.onnx", LoadOptions(threads=1)).model.manifest
             assert manifest is not None
             about: dict[str, Any] = {
                 "plan_sha256": hashlib.sha256(plan).hexdigest(),

@@ -21,6 +21,7 @@ from lineside.engine.device import _trt
 from lineside.engine.device.choose import open_device
 from lineside.engine.device.driver import ask_driver
 from lineside.engine.files.profiles import BatchProfiles
+from lineside.engine.run.backend import LoadOptions
 from lineside.engine.run.runner import RunOptions
 from lineside.engine.run.tensorrt_backend import TensorRtBackend
 
@@ -80,7 +81,7 @@ def test_every_batch_gives_what_numpy_computes(
 
 def test_mapped_buffers_and_ordinary_enqueues_give_the_same(engines: Path, backend: Any, strip: NDArray[np.uint8], heat_of: HeatOf) -> None:
     for options in (RunOptions(cuda_backend=backend, mapped=True), RunOptions(cuda_backend=backend, graph=False)):
-        with Inspector(TensorRtBackend.load(engines / "production.engine", options=options), threshold=0.5) as inspector:
+        with Inspector(TensorRtBackend.load(engines / "production.engine", LoadOptions(run=options)), threshold=0.5) as inspector:
             for _ in range(3):
                 assert np.abs(inspector.heatmap(strip) - heat_of(strip)).max() <= ROUNDING
 
@@ -106,7 +107,7 @@ def test_clones_run_at_the_same_time(engines: Path, backend: Any, strip: NDArray
 
 
 def test_stages_take_time_on_the_gpus_clock(engines: Path, backend: Any) -> None:
-    loaded = TensorRtBackend.load(engines / "production.engine", options=RunOptions(cuda_backend=backend, mapped=False))
+    loaded = TensorRtBackend.load(engines / "production.engine", LoadOptions(run=RunOptions(cuda_backend=backend, mapped=False)))
     times = loaded.runner.timed(8)
     loaded.close()
     assert min(times.to_device_ms, times.compute_ms, times.to_host_ms) > 0

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from lineside import Inspector, StripSpec
 from lineside.engine.qualify.probes import PITCH_PX, Probes
 from lineside.engine.qualify.self_check import Check, self_checks
+from lineside.engine.run.backend import LoadOptions
 from lineside.engine.run.onnxruntime_backend import OnnxRuntimeBackend
 from lineside.errors import ModelError
 
@@ -132,7 +133,7 @@ def found(models: Path, probes: Probes) -> Callable[[type[OnnxRuntimeBackend]], 
     """What is found in a backend, with the same model in a healthy one as the reference."""
 
     def checks(kind: type[OnnxRuntimeBackend]) -> tuple[Check, ...]:
-        backend = kind.load(models / "production.onnx", threads=1)
+        backend = kind.load(models / "production.onnx", LoadOptions(threads=1))
         with Inspector.load(models / "production.onnx", threads=1) as reference, Inspector(backend, threshold=0.5) as candidate:
             return self_checks(reference, candidate, probes, batches=BATCHES)
 
@@ -186,7 +187,7 @@ def test_nan_fails_the_checks_that_it_is_answered_in(found: Callable[[type[OnnxR
 
 
 def test_a_reference_that_cannot_answer_is_an_error_of_its_own(models: Path, probes: Probes) -> None:
-    broken = AnswersNaN.load(models / "production.onnx", threads=1)
+    broken = AnswersNaN.load(models / "production.onnx", LoadOptions(threads=1))
     with Inspector(broken, threshold=0.5) as reference, Inspector.load(models / "production.onnx", threads=1) as candidate:
         with pytest.raises(ModelError, match="nan"):
             reference.heatmap(probes.planted)

@@ -14,6 +14,7 @@ from lineside._optional import install_command
 from lineside.engine.device.driver import Driver
 from lineside.engine.machine import physical_cores
 from lineside.engine.run import session
+from lineside.engine.run.backend import LoadOptions
 from lineside.engine.run.onnxruntime_backend import OnnxRuntimeBackend
 from lineside.errors import MissingPackageError
 
@@ -54,7 +55,7 @@ def test_damage_anywhere_in_a_model_is_a_lineside_error_or_harmless(models: Path
             damaged[choose.randrange(len(whole))] ^= 1 << choose.randrange(8)
         path.write_bytes(bytes(damaged))
         try:
-            backend = OnnxRuntimeBackend.load(path, threads=1)
+            backend = OnnxRuntimeBackend.load(path, LoadOptions(threads=1))
             backend.run(1)
         except LinesideError:
             refused += 1
@@ -62,29 +63,29 @@ def test_damage_anywhere_in_a_model_is_a_lineside_error_or_harmless(models: Path
 
 
 def test_a_model_without_metadata_loads_when_its_strips_are_named(models: Path, small: StripSpec) -> None:
-    backend = OnnxRuntimeBackend.load(models / "bare.onnx", spec=small)
+    backend = OnnxRuntimeBackend.load(models / "bare.onnx", LoadOptions(spec=small))
     assert (backend.model.manifest, backend.model.io, backend.model.spec) == (None, "production", small)
     with pytest.raises(ModelError, match="976x176"):
-        OnnxRuntimeBackend.load(models / "bare.onnx", spec=PRESETS["strip"])
+        OnnxRuntimeBackend.load(models / "bare.onnx", LoadOptions(spec=PRESETS["strip"]))
 
 
 def test_a_spec_of_another_size_than_the_models_is_refused(models: Path, small: StripSpec) -> None:
     with pytest.raises(ModelError, match="64x96"):
-        OnnxRuntimeBackend.load(models / "production.onnx", spec=PRESETS["strip"])
+        OnnxRuntimeBackend.load(models / "production.onnx", LoadOptions(spec=PRESETS["strip"]))
     sixteen_bits = small.with_files(full_scale=65535)
-    assert OnnxRuntimeBackend.load(models / "production.onnx", spec=sixteen_bits).model.spec == sixteen_bits
+    assert OnnxRuntimeBackend.load(models / "production.onnx", LoadOptions(spec=sixteen_bits)).model.spec == sixteen_bits
 
 
 @pytest.mark.parametrize("provider", ["cpu", "CPU", "CPUExecutionProvider"])
 def test_a_provider_may_be_named_short_or_long(models: Path, provider: str) -> None:
-    backend = OnnxRuntimeBackend.load(models / "production.onnx", providers=[provider])
+    backend = OnnxRuntimeBackend.load(models / "production.onnx", LoadOptions(providers=[provider]))
     assert backend.model.providers == ("CPUExecutionProvider",)
     assert backend.name == "onnxruntime-cpu"
 
 
 def test_a_provider_that_is_not_installed_is_an_error_that_names_the_others(models: Path) -> None:
     with pytest.raises(DeviceError, match=r"'rocket' is not available[\s\S]*cpu"):
-        OnnxRuntimeBackend.load(models / "production.onnx", providers=["rocket", "cpu"])
+        OnnxRuntimeBackend.load(models / "production.onnx", LoadOptions(providers=["rocket", "cpu"]))
 
 
 class HalfSession:
@@ -128,7 +129,7 @@ def test_a_provider_that_does_not_run_is_an_error_and_no_fallback(
     monkeypatch.setattr(runtime, "get_available_providers", lambda: [CUDA, CPU])
     monkeypatch.setattr(runtime, "InferenceSession", lambda *_, **__: HalfSession(used, nodes))
     with pytest.raises(DeviceError, match=f"{CUDA} was asked for and does not run"):
-        OnnxRuntimeBackend.load(models / "production.onnx", providers=asked)
+        OnnxRuntimeBackend.load(models / "production.onnx", LoadOptions(providers=asked))
 
 
 @pytest.mark.usefixtures("driver")
@@ -141,17 +142,17 @@ def test_a_provider_that_fails_while_it_starts_is_a_device_error(models: Path, m
     monkeypatch.setattr(runtime, "get_available_providers", lambda: [CUDA, CPU])
     monkeypatch.setattr(runtime, "InferenceSession", fail)
     with pytest.raises(DeviceError, match="driver version is insufficient") as caught:
-        OnnxRuntimeBackend.load(models / "production.onnx", providers=["cuda"])
+        OnnxRuntimeBackend.load(models / "production.onnx", LoadOptions(providers=["cuda"]))
     assert "C++" not in str(caught.value)
 
 
 def test_threads_are_what_was_asked_for_or_the_physical_cores(models: Path) -> None:
-    asked = OnnxRuntimeBackend.load(models / "production.onnx", threads=3)
+    asked = OnnxRuntimeBackend.load(models / "production.onnx", LoadOptions(threads=3))
     assert asked.session.get_session_options().intra_op_num_threads == asked.model.threads == 3
     default = OnnxRuntimeBackend.load(models / "production.onnx")
     assert default.session.get_session_options().intra_op_num_threads == physical_cores()
     with pytest.raises(ConfigError, match="0 threads"):
-        OnnxRuntimeBackend.load(models / "production.onnx", threads=0)
+        OnnxRuntimeBackend.load(models / "production.onnx", LoadOptions(threads=0))
 
 
 def test_a_run_that_fails_is_a_model_error(models: Path) -> None:

@@ -14,6 +14,7 @@ import pytest
 from lineside import DeviceError, ModelError
 from lineside.engine.device.driver import Driver, Gpu
 from lineside.engine.run import onnxruntime_providers, session
+from lineside.engine.run.backend import LoadOptions
 from lineside.engine.run.onnxruntime_backend import OnnxRuntimeBackend
 from lineside.engine.run.onnxruntime_providers import CPU, CUDA, TENSORRT, CacheLineage, cache_root, refuse_fallback, with_options
 from lineside.manifest import ModelManifest
@@ -108,7 +109,7 @@ def test_without_a_driver_no_session_is_made(models: Path, monkeypatch: pytest.M
     monkeypatch.setattr(runtime, "InferenceSession", lambda *_, **__: pytest.fail("a session was opened"))
     monkeypatch.setattr("lineside.engine.device.driver.ask_driver", no_driver)
     with pytest.raises(DeviceError, match="no NVIDIA driver"):
-        OnnxRuntimeBackend.load(models / "production.onnx", providers=[provider])
+        OnnxRuntimeBackend.load(models / "production.onnx", LoadOptions(providers=[provider]))
 
 
 class StandIn:
@@ -155,7 +156,7 @@ def on_tensorrt(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> type[StandIn
 def test_tensorrt_builds_while_the_model_loads_and_says_where_its_engine_is(
     models: Path, on_tensorrt: type[StandIn], tmp_path: Path
 ) -> None:
-    backend = OnnxRuntimeBackend.load(models / "production.onnx", providers=["tensorrt", "cuda"])
+    backend = OnnxRuntimeBackend.load(models / "production.onnx", LoadOptions(providers=["tensorrt", "cuda"]))
     providers, session = on_tensorrt.sessions[-1]
     assert [name for name, _ in providers] == [TENSORRT, CUDA]
     assert session.runs == 1, "the engine is built before the first strip comes"
@@ -172,5 +173,5 @@ def test_tensorrt_builds_while_the_model_loads_and_says_where_its_engine_is(
 def test_an_engine_that_cannot_be_built_is_a_device_error(models: Path, on_tensorrt: type[StandIn]) -> None:
     on_tensorrt.fails = "TensorRT EP could not build engine"
     with pytest.raises(DeviceError, match=r"built no engine[\s\S]*could not build") as caught:
-        OnnxRuntimeBackend.load(models / "production.onnx", providers=["tensorrt"])
+        OnnxRuntimeBackend.load(models / "production.onnx", LoadOptions(providers=["tensorrt"]))
     assert "lineside build" in caught.value.fix

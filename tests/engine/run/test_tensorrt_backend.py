@@ -26,6 +26,7 @@ from lineside.engine.device.choose import open_device
 from lineside.engine.files.golden import golden_bytes, golden_file, golden_path, golden_strips
 from lineside.engine.files.profiles import BatchProfiles
 from lineside.engine.files.sidecar import sidecar_path
+from lineside.engine.run.backend import LoadOptions
 from lineside.engine.run.runner import RunOptions
 from lineside.engine.run.tensorrt_backend import TensorRtBackend
 
@@ -324,7 +325,7 @@ def test_a_failed_capture_is_an_error_that_leaves_nothing(standin: Standin, engi
 
 @pytest.mark.parametrize("cuda_backend", CUDA_BACKENDS)
 def test_without_graphs_it_runs_as_well(engine_of: EngineOf, strip: NDArray[np.uint8], heat_of: HeatOf, cuda_backend: Any) -> None:
-    backend = TensorRtBackend.load(engine_of("production"), options=RunOptions(graph=False, cuda_backend=cuda_backend))
+    backend = TensorRtBackend.load(engine_of("production"), LoadOptions(run=RunOptions(graph=False, cuda_backend=cuda_backend)))
     with Inspector(backend, threshold=0.5) as inspector:
         for _ in range(3):
             assert np.array_equal(inspector.heatmap(strip), heat_of(strip))
