@@ -15,7 +15,7 @@ from .tables.engine import engine_tables, plan_table
 from .tables.layer_precision import executed_table
 
 if TYPE_CHECKING:
-    from lineside.engine.builder.build_options import BuildOptions
+    from lineside.engine.files.build_options import BuildOptions
 
 
 def build(
@@ -62,8 +62,8 @@ def build(
 
     Example: lineside build strip.int8.onnx --out strip.engine --plan-only  (exit code 3 when the graph breaks a rule of TensorRT's)
     """
-    from lineside.engine.builder.build_options import BuildOptions
-    from lineside.engine.files.golden import choose
+    from lineside.engine.builder.golden_strips import choose
+    from lineside.engine.files.build_options import BuildOptions
     from lineside.engine.files.profiles import BatchProfiles
     from lineside.engine.infer.strip_names import find_sources
 

@@ -79,8 +79,8 @@ def show(
 
 
 def _show_engine(file: Path, json: str | None) -> None:
-    from lineside.engine.files.engine_layers import engine_layers
     from lineside.engine.files.sidecar import EngineManifest
+    from lineside.engine.run.engine_layers import engine_layers
     from lineside.engine.run.refusals import read_plan
 
     manifest = EngineManifest.read(file)

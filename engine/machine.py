@@ -1,8 +1,8 @@
 """Which processor this is, and how many cores of it this process may really use.
 
 In:   what the kernel says of the processor, its topology, the scheduler's affinity, and the quota of the process's control groups.
-Out:  a name, numbers, and whether INT8 is computed without saturation. A container that sees 64 cores and may use two gets two: more
-      threads than that wait for each other.
+Out:  a name, numbers, the memory that is free, and whether INT8 is computed without saturation. A container that sees 64 cores and may
+      use two gets two: more threads than that wait for each other.
 """
 
 from __future__ import annotations
@@ -12,7 +12,11 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from lineside.errors import DeviceError
+
 ROOT = Path("/")
+MEMINFO = "proc/meminfo"
+MIB = 2**20
 _VNNI = {"avx512_vnni", "avx_vnni"}
 """The kernel's names of its two forms."""
 
@@ -76,6 +80,15 @@ def limits(name: str, root: Path = ROOT) -> Iterator[str]:
                 yield (folder / name).read_text().strip()
             if folder == top:
                 break
+
+
+def available_ram(root: Path = ROOT) -> int:
+    """Bytes of RAM that the kernel can give without swapping (MemAvailable). Raises: DeviceError."""
+    for line in (root / MEMINFO).read_text().splitlines():
+        name, _, value = line.partition(":")
+        if name == "MemAvailable":
+            return int(value.split()[0]) * 1024
+    raise DeviceError(f"{root / MEMINFO} has no MemAvailable", why="Linux 3.14 and newer say it", fix="build on a newer Linux")
 
 
 def _core_of(cpu: int, root: Path) -> tuple[str, ...]:

@@ -31,8 +31,9 @@ from typing import Any
 
 from lineside.engine.device import driver
 from lineside.engine.device.driver import Driver, Gpu
+from lineside.engine.files.build_options import BuildOptions
 from lineside.engine.files.engine_precision import int8_built, refuse_fallback
-from lineside.engine.files.golden import golden_bytes, golden_file, golden_path, golden_strips
+from lineside.engine.files.golden import golden_bytes, golden_file, golden_path
 from lineside.engine.files.io_forms import CONTRACTS
 from lineside.engine.files.sidecar import AMPERE, EngineManifest, LayerPrecision, sidecar_path
 from lineside.errors import ConfigError, DeviceError
@@ -40,9 +41,9 @@ from lineside.files import file_being_written, json_text, refuse_existing
 from lineside.manifest import sha256_of_file
 
 from .build_child import Job
-from .build_options import BuildOptions
 from .build_process import run_child
 from .build_progress import SILENT, Listener
+from .golden_strips import golden_strips
 from .memory import refuse_workspace
 from .plan import BuildPlan, plan
 

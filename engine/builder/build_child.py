@@ -24,11 +24,12 @@ from lineside.engine.device._trt import logger as new_logger
 from lineside.engine.device.choose import open_device
 from lineside.engine.files.engine_precision import layer_precisions
 from lineside.engine.files.profiles import BatchProfiles
+from lineside.engine.machine import available_ram
 from lineside.errors import DeviceError, LinesideError, ModelError
 from lineside.files import writing
 
 from . import timing_cache as cache_file
-from .memory import Estimate, available_ram, workspace_bytes
+from .memory import Estimate, workspace_bytes
 from .parser_hints import refuse_parser_errors
 
 

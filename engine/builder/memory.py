@@ -9,15 +9,13 @@ say what to lower. On an integrated GPU (Jetson) GPU and CPU share the RAM, so b
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from lineside.engine.files.io_forms import CONTRACTS
 from lineside.engine.files.onnx_file import OnnxFile
 from lineside.engine.files.profiles import BatchProfiles
+from lineside.engine.machine import MIB
 from lineside.errors import ConfigError, DeviceError
 
-MIB = 2**20
-MEMINFO = Path("/proc/meminfo")
 CONTEXT_BYTES = 512 * MIB
 """CUDA's context with TensorRT's kernels ("How TensorRT Uses Memory" of NVIDIA's manual names hundreds of MB); not measured here."""
 WEIGHT_COPIES = 2
@@ -62,15 +60,6 @@ def estimate(onnx: OnnxFile, profiles: BatchProfiles) -> Estimate:
     io = rows * strip_px * channels
     weights = WEIGHT_COPIES * onnx.size_bytes
     return Estimate(activations=activations, io=io, device=weights + activations + io + CONTEXT_BYTES, host=weights + CONTEXT_BYTES)
-
-
-def available_ram() -> int:
-    """Bytes of RAM that the kernel can give without swapping (MemAvailable)."""
-    for line in MEMINFO.read_text().splitlines():
-        name, _, value = line.partition(":")
-        if name == "MemAvailable":
-            return int(value.split()[0]) * 1024
-    raise DeviceError(f"{MEMINFO} has no MemAvailable", why="Linux 3.14 and newer say it", fix="build on a newer Linux")
 
 
 def refuse_workspace(workspace_mib: int | None, total_bytes: int, *, gpu: str) -> None:

@@ -11,13 +11,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from lineside.engine.files.build_command import build_command
+from lineside.engine.files.build_options import BuildOptions
 from lineside.engine.files.onnx_file import OnnxFile, read_onnx
 from lineside.engine.files.profiles import BatchProfiles, Profile
 from lineside.errors import ConfigError, ModelError
 from lineside.kinds import ENGINES, kind_of
 
-from .build_command import build_command
-from .build_options import BuildOptions
 from .memory import Estimate, estimate
 
 OLDEST_OPSET = 11

@@ -1,6 +1,6 @@
 """Golden strips: a few of the user's own, beside the engine, that tell whether it still answers as its ONNX file does.
 
-In:   strips of the line and the ONNX file that an engine was built from.
+In:   strips of the line with the answers of the ONNX file that an engine was built from (`builder.golden_strips`).
 Out:  `NAME.engine.golden.npz`: the strips, and for each the reference score and a digest of the reference heatmap: its maximum per block
       of 16 x 16 px. A digest is compared with a tolerance, which a hash of floats could not be.
 `load` and hot swaps run them; whether an engine may go on the line is decided by `lineside qualify`, on labelled data.
@@ -20,11 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lineside.errors import ModelError
-from lineside.reader import read_strip
 
 from .sidecar import EngineManifest, GoldenFile
 
-COUNT = 3
 SUFFIX = ".golden.npz"
 BLOCK_PX = 16
 TOLERANCE = 0.1
@@ -54,36 +52,10 @@ def golden_path(engine: Path) -> Path:
     return engine.with_name(engine.name + SUFFIX)
 
 
-def choose(strips: Sequence[Path], count: int = COUNT) -> tuple[Path, ...]:
-    """`count` of the strips, spread evenly from the first to the last; all of them when there are fewer."""
-    if len(strips) <= count:
-        return tuple(strips)
-    return tuple(strips[round(index * (len(strips) - 1) / (count - 1))] for index in range(count))
-
-
 def digest(heatmap: NDArray[np.float32]) -> NDArray[np.float32]:
     """The maximum of (H, W) heat per block of 16 x 16 px; blocks at the lower and right edge may be smaller."""
     rows, columns = (range(0, side, BLOCK_PX) for side in heatmap.shape)
     return np.array([[heatmap[row : row + BLOCK_PX, column : column + BLOCK_PX].max() for column in columns] for row in rows], np.float32)
-
-
-def golden_strips(onnx: Path, paths: Sequence[Path]) -> tuple[GoldenStrip, ...]:
-    """The strips of `paths` with what ONNX Runtime answers on the CPU.
-
-    Raises:
-        StripError: Not a strip of this model.
-        ModelError: The model does not run.
-        MissingPackageError: ONNX Runtime is not installed.
-    """
-    from lineside.engine.inspector import Inspector
-
-    found = []
-    with Inspector.load(onnx) as inspector:
-        for path in paths:
-            strip = np.array(read_strip(path, inspector.spec))
-            result = inspector.inspect(strip)
-            found.append(GoldenStrip(name=path.name, strip=strip, score=result.score, digest=digest(result.heatmap)))
-    return tuple(found)
 
 
 def golden_bytes(strips: Sequence[GoldenStrip]) -> bytes:

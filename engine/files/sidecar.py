@@ -12,11 +12,11 @@ from dataclasses import Field, asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from lineside.engine.builder.build_command import build_command
 from lineside.errors import ConfigError, ModelError
 from lineside.files import write_json
 from lineside.manifest import PREFIX, ModelManifest
 
+from .build_command import build_command
 from .profiles import BatchProfiles
 
 SCHEMA = 1

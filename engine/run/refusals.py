@@ -11,12 +11,12 @@ import re
 from pathlib import Path
 from types import ModuleType
 
-from lineside.engine.builder.memory import MIB, available_ram
 from lineside.engine.device._trt import LEAN, Installed
 from lineside.engine.device.driver import Driver, Gpu
 from lineside.engine.device.protocol import Device
 from lineside.engine.device.status import log
 from lineside.engine.files.sidecar import EngineManifest
+from lineside.engine.machine import MIB, available_ram
 from lineside.errors import DeviceError, ModelError
 
 _CUDA_OF_PACKAGE = re.compile(r"-cu(\d+)")

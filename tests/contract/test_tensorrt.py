@@ -113,7 +113,7 @@ MISTAKES = [
         "builder/parser_hints.py", "parser_error.desc()", "parser_error.description()", "description", id="object out of an object"
     ),
     pytest.param(
-        "files/engine_layers.py", "inspector.get_engine_information(", "reporter.get_engine_information(", "receivers.py", id="other name"
+        "run/engine_layers.py", "inspector.get_engine_information(", "reporter.get_engine_information(", "receivers.py", id="other name"
     ),
 ]
 

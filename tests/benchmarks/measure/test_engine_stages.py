@@ -21,7 +21,7 @@ from lineside.benchmarks.bench.report import csv_of, gpu_memory_cells, remarks_o
 from lineside.benchmarks.measure.engine_stages import memory_of, open_on_gpu
 from lineside.benchmarks.subjects.cases import Axes
 from lineside.engine.builder.build import build
-from lineside.engine.builder.build_options import BuildOptions
+from lineside.engine.files.build_options import BuildOptions
 from lineside.engine.files.profiles import BatchProfiles
 from lineside.errors import DeviceError
 

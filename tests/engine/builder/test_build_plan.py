@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 
 from lineside import ConfigError, LinesideError, ModelError
-from lineside.engine.builder.build_options import BuildOptions
-from lineside.engine.builder.memory import MIB, Estimate, available_ram, estimate, refuse_workspace, workspace_bytes
+from lineside.engine.builder.memory import Estimate, estimate, refuse_workspace, workspace_bytes
 from lineside.engine.builder.plan import plan
+from lineside.engine.files.build_options import BuildOptions
 from lineside.engine.files.onnx_file import read_onnx
 from lineside.engine.files.profiles import BatchProfiles
+from lineside.engine.machine import MIB, available_ram
 from lineside.errors import DeviceError
 
 OUT = Path("strip.engine")

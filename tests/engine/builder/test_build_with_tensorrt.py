@@ -16,9 +16,9 @@ from lineside import DeviceError, LinesideError, MissingPackageError, ModelError
 from lineside._optional import install_command
 from lineside.engine.builder.build import BuildOptions, build
 from lineside.engine.builder.build_progress import Listener
-from lineside.engine.files.engine_layers import engine_layers
 from lineside.engine.files.profiles import BatchProfiles
 from lineside.engine.files.sidecar import EngineManifest
+from lineside.engine.run.engine_layers import engine_layers
 
 pytest.importorskip("polygraphy", reason="builds make their configuration with it")
 

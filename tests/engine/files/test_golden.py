@@ -13,14 +13,13 @@ import tifffile
 from numpy.typing import NDArray
 
 from lineside import ModelError, StripError
+from lineside.engine.builder.golden_strips import choose, golden_strips
 from lineside.engine.files.golden import (
     GoldenStrip,
-    choose,
     digest,
     golden_bytes,
     golden_file,
     golden_path,
-    golden_strips,
     read_golden,
     refuse_other_answers,
 )

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from lineside import ModelError, StripSpec
-from lineside.engine.builder.build_options import BuildOptions
+from lineside.engine.files.build_options import BuildOptions
 from lineside.engine.files.profiles import BatchProfiles
 from lineside.engine.files.qualification_mark import doubt, mark_of
 from lineside.engine.files.sidecar import EngineManifest, GoldenFile, LayerPrecision, sidecar_path

@@ -22,8 +22,9 @@ from numpy.typing import NDArray
 
 from lineside import ConfigError, DeviceError, Inspector, LinesideError, MissingPackageError, ModelError, StripSpec
 from lineside._optional import install_command
+from lineside.engine.builder.golden_strips import golden_strips
 from lineside.engine.device.choose import open_device
-from lineside.engine.files.golden import golden_bytes, golden_file, golden_path, golden_strips
+from lineside.engine.files.golden import golden_bytes, golden_file, golden_path
 from lineside.engine.files.profiles import BatchProfiles
 from lineside.engine.files.sidecar import sidecar_path
 from lineside.engine.run.backend import LoadOptions

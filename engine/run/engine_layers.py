@@ -13,11 +13,11 @@ from lineside.engine.device import driver
 from lineside.engine.device._trt import deserialized, installed, new_runtime, tensorrt
 from lineside.engine.device._trt import logger as new_logger
 from lineside.engine.device.choose import open_device
-from lineside.engine.run.refusals import refuse_old_driver, refuse_other_gpu, refuse_other_tensorrt
+from lineside.engine.files.engine_precision import layer_precisions
+from lineside.engine.files.sidecar import EngineManifest, LayerPrecision
 from lineside.errors import ModelError
 
-from .engine_precision import layer_precisions
-from .sidecar import EngineManifest, LayerPrecision
+from .refusals import refuse_old_driver, refuse_other_gpu, refuse_other_tensorrt
 
 
 def engine_layers(path: Path, plan: bytes, manifest: EngineManifest) -> tuple[LayerPrecision, ...]:

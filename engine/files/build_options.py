@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lineside.engine.files.profiles import BatchProfiles
 from lineside.errors import ConfigError
+
+from .profiles import BatchProfiles
 
 HIGHEST_LEVEL = 5
 """TensorRT's builder optimization level goes from 0 to 5; 3 is its default (IBuilderConfig.builder_optimization_level)."""
