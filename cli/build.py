@@ -62,13 +62,10 @@ def build(
 
     Example: lineside build strip.int8.onnx --out strip.engine --plan-only  (exit code 3 when the graph breaks a rule of TensorRT's)
     """
-    from lineside.engine.builder.golden_strips import choose
     from lineside.engine.files.build_options import BuildOptions
     from lineside.engine.files.profiles import BatchProfiles
-    from lineside.engine.infer.strip_names import find_sources
 
     check_json(json, force=force)
-    strips = [source.path for source in find_sources(golden, out=out)] if golden else []
     options = BuildOptions(
         batch=None if batch is None else BatchProfiles.parse(batch),
         workspace_mib=workspace_mib,
@@ -79,7 +76,7 @@ def build(
         device=device,
         time_limit_s=time_limit,
         allow_fallback=allow_fallback,
-        golden=choose(strips),
+        golden=_golden(golden, out),
     )
     if plan_only:
         _show_plan(onnx, out, options, json)
@@ -89,6 +86,13 @@ def build(
     with BuildProgress() as progress:
         manifest = build_engine(onnx, out, options, force=force, listener=progress)
     emit({"path": str(out), **manifest.to_json()}, *engine_tables(out, manifest), json=json)
+
+
+def _golden(named: list[Path] | None, out: Path) -> tuple[Path, ...]:
+    from lineside.engine.builder.golden_strips import choose
+    from lineside.engine.infer.strip_names import find_sources
+
+    return choose([source.path for source in find_sources(named, out=out)] if named else [])
 
 
 def _show_plan(onnx: Path, out: Path, options: BuildOptions, json: str | None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -48,7 +49,16 @@ def synth(
     spec = StripSpec.parse(size, tile_px=tile)
     options = SynthOptions(spec=spec, texture=texture, train=train, valid=valid, test=test, seed=seed, shift_px=shift)
     summary = synthesize(out, options, force=force, progress=bar)
-    folders = Table("folder", "strips", title=f"{out}: {spec.size} px", title_justify="left", title_style="bold")
-    for folder, count in summary.counts.items():
-        folders.add_row(folder, str(count))
-    emit(summary.to_json(), folders, facts("next", [("train", shlex.join(["lineside", "train", str(out), "--out", "RUN"]))]), json=json)
+    emit(
+        summary.to_json(),
+        _folders(f"{out}: {spec.size} px", summary.counts),
+        facts("next", [("train", shlex.join(["lineside", "train", str(out), "--out", "RUN"]))]),
+        json=json,
+    )
+
+
+def _folders(title: str, counts: Mapping[str, int]) -> Table:
+    table = Table("folder", "strips", title=title, title_justify="left", title_style="bold")
+    for folder, count in counts.items():
+        table.add_row(folder, str(count))
+    return table
