@@ -35,8 +35,6 @@ ProviderOption = Annotated[
 ]
 
 STDOUT = "-"
-ANSWER_IS_NO = 3
-"""Exit code of a command whose work is done and whose answer is no (design 14)."""
 
 
 def check_json(json: str | None, *, force: bool) -> None:

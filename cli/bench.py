@@ -11,9 +11,10 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
+from lineside.errors import ANSWER_IS_NO
 from lineside.files import json_text, make_output_folder, write_text
 
-from ._console import ANSWER_IS_NO, STDOUT, ForceOption, JsonOption, ProviderOption, bar, check_json, emit, err
+from ._console import STDOUT, ForceOption, JsonOption, ProviderOption, bar, check_json, emit, err
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lineside._optional import require
+from lineside.errors import ANSWER_IS_NO
 
-from ._console import ANSWER_IS_NO, ForceOption, JsonOption, check_json, emit, facts
+from ._console import ForceOption, JsonOption, check_json, emit, facts
 from .tables.build_progress import BuildProgress
 from .tables.engine import engine_tables, plan_table
 from .tables.layer_precision import executed_table

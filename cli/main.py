@@ -13,7 +13,7 @@ from typing import Any
 import typer
 
 from lineside import __version__
-from lineside.errors import LinesideError, OutputError
+from lineside.errors import INTERRUPTED, USER_ERROR, LinesideError, OutputError
 from lineside.files import NO_ROOM
 
 from ._console import err
@@ -36,9 +36,6 @@ from .show import show
 from .synth import synth
 from .train import train
 from .tune import tune
-
-USER_ERROR = 2
-INTERRUPTED = 130
 
 # A wrong option or argument. Typer's recent releases carry their own copy of click: reach the class through what typer exports.
 _UsageError: Any = typer.BadParameter.__base__

@@ -10,10 +10,11 @@ from rich.table import Table
 from rich.text import Text
 
 from lineside.dataset import Dataset
+from lineside.errors import ANSWER_IS_NO
 from lineside.files import write_json, write_text
 from lineside.judge.gate import MARGIN
 
-from ._console import ANSWER_IS_NO, ForceOption, JsonOption, bar, check_json, emit, facts
+from ._console import ForceOption, JsonOption, bar, check_json, emit, facts
 from .tables.gate import criteria_table, flips_table
 from .tables.models import open_model
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lineside.errors import ConfigError
+from lineside.errors import ANSWER_IS_NO, ConfigError
 
-from ._console import ANSWER_IS_NO, ForceOption, JsonOption, bar, check_json, emit, err, facts
+from ._console import ForceOption, JsonOption, bar, check_json, emit, err, facts
 from .tables.auto import auto_tables
 from .tables.layer_precision import executed_table
 

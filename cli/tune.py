@@ -11,9 +11,10 @@ from rich.table import Table
 from rich.text import Text
 
 from lineside._optional import require
+from lineside.errors import ANSWER_IS_NO
 from lineside.files import refuse_existing
 
-from ._console import ANSWER_IS_NO, ForceOption, JsonOption, bar, check_json, emit, err, facts
+from ._console import ForceOption, JsonOption, bar, check_json, emit, err, facts
 
 if TYPE_CHECKING:
     from lineside.benchmarks.tune import Tuning

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from lineside._optional import require
 from lineside.engine.files.io_forms import CONTRACTS
 from lineside.errors import ConfigError
+from lineside.graph import opsets
 from lineside.graph.float_model import FloatModel
 from lineside.graph.half import halved
 from lineside.manifest import Io, ModelManifest, Tiling
@@ -31,10 +32,6 @@ RawDtype = Literal["float32", "uint8"]
 FloatPrecision = Literal["fp32", "fp16"]
 """What needs no ranges; INT8 is `lineside quantize`."""
 
-OLDEST_OPSET = 11
-NEWEST_OPSET = 23
-"""What this exporter has been tested with; ONNX Runtime and TensorRT lag behind ONNX itself."""
-DEFAULT_OPSET = 18
 
 BATCH = "N"
 
@@ -55,7 +52,7 @@ class ExportOptions:
     tiling: Tiling = "batched"
     io: Io = "production"
     precision: FloatPrecision = "fp32"
-    opset: int = DEFAULT_OPSET
+    opset: int = opsets.DEFAULT
     batch: int | None = None
     raw_dtype: RawDtype = "float32"
 
@@ -68,9 +65,9 @@ class ExportOptions:
         ):
             if value not in known:
                 raise ConfigError(f"{name} {value!r}", why="unknown", fix=f"use {', '.join(known)}")
-        if not OLDEST_OPSET <= self.opset <= NEWEST_OPSET:
+        if not opsets.OLDEST <= self.opset <= opsets.NEWEST:
             raise ConfigError(
-                f"opset {self.opset}", why=f"this exporter writes {OLDEST_OPSET} to {NEWEST_OPSET}", fix=f"leave it at {DEFAULT_OPSET}"
+                f"opset {self.opset}", why=f"this exporter writes {opsets.OLDEST} to {opsets.NEWEST}", fix=f"leave it at {opsets.DEFAULT}"
             )
         if self.batch is not None and self.batch < 1:
             raise ConfigError(f"batch {self.batch}", why="a batch holds one strip at least", fix="leave it out for a dynamic batch")

@@ -19,15 +19,12 @@ from lineside.errors import ModelError
 from lineside.spec import CHANNELS, StripSpec
 
 from .network import COPY_MARK, TILES
+from .opsets import HALF_SCALES, SCALES_PER_CHANNEL
 from .splice import replace
 
 if TYPE_CHECKING:
     import onnx
 
-OPSET = 19
-"""The oldest opset with FP16 scales: from the oldest that has scales per channel, models are raised to it."""
-PER_CHANNEL_OPSET = 13
-"""From here on Q/DQ nodes have an axis."""
 FLOAT = 1
 """ONNX's number of float32."""
 _HAS_CONSTANT_VALUE = "value"
@@ -101,16 +98,18 @@ def _inputs(graph: onnx.GraphProto) -> list[onnx.ValueInfoProto]:
 
 
 def _raised(model: onnx.ModelProto, path: Path) -> onnx.ModelProto:
-    """The model with `OPSET`, when it is older; one without scales per channel as it is: FP16 does not need them."""
+    """The model with `HALF_SCALES`, when it is older; one without scales per channel as it is: FP16 does not need them."""
     version = opset_of(model)
-    if not PER_CHANNEL_OPSET <= version < OPSET:
+    if not SCALES_PER_CHANNEL <= version < HALF_SCALES:
         return model
     converter = require("onnx.version_converter", extra="export")
     try:
-        raised: onnx.ModelProto = converter.convert_version(model, OPSET)
+        raised: onnx.ModelProto = converter.convert_version(model, HALF_SCALES)
     except (RuntimeError, ValueError, converter.ConvertError) as exc:
         raise ModelError(
-            f"{path}: it cannot be raised from opset {version} to {OPSET}", why=str(exc).split("\n")[0], fix=f"export it with opset {OPSET}"
+            f"{path}: it cannot be raised from opset {version} to {HALF_SCALES}",
+            why=str(exc).split("\n")[0],
+            fix=f"export it with opset {HALF_SCALES}",
         ) from exc
     return raised
 

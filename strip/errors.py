@@ -18,6 +18,10 @@ line prints that and exits with 2; anything else that escapes is a bug of ours a
 
 from __future__ import annotations
 
+USER_ERROR, ANSWER_IS_NO, INTERRUPTED = 2, 3, 130
+"""Exit codes of every program of ours (design 14): the user's input or machine cannot do this; the work is done and the answer is no; a
+break. 0 is done, and 1 a bug of ours."""
+
 
 class LinesideError(Exception):
     """Something that the user can put right.

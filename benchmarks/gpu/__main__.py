@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from lineside.engine.device import driver
-from lineside.errors import ConfigError, LinesideError
+from lineside.errors import ANSWER_IS_NO, INTERRUPTED, USER_ERROR, ConfigError, LinesideError
 from lineside.files import make_output_folder
 
 from .bundle import Bundle
@@ -32,7 +32,6 @@ T = TypeVar("T")
 
 BUDGET_S = 450.0
 """Below eight minutes with the start of the last step's process."""
-USER_ERROR, ANSWER_IS_NO, INTERRUPTED = 2, 3, 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

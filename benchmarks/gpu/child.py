@@ -14,13 +14,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lineside.errors import LinesideError
+from lineside.errors import USER_ERROR, LinesideError
 from lineside.files import write_json
 
 from .bundle import Bundle
 from .steps import Bench
-
-REFUSED = 2
 
 
 def main(task_file: str) -> int:
@@ -40,7 +38,7 @@ def main(task_file: str) -> int:
         known = json.loads(out.read_text()) if out.exists() else head
         write_json(out, {**known, "error": {"kind": type(exc).__name__, "what": exc.what, "why": exc.why, "fix": exc.fix}})
         sys.stderr.write(f"{exc}\n")
-        return REFUSED
+        return USER_ERROR
     return 0
 
 

@@ -22,9 +22,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from lineside.errors import USER_ERROR
 from lineside.files import write_json
 
-from .child import REFUSED
 from .steps import Step
 
 SCHEMA = 1
@@ -150,7 +150,7 @@ def _judged(code: int | None, value: dict[str, Any], said: str, limit_s: float) 
         return "cut off", f"its {limit_s:.0f} s were over"
     if code == 0:
         return "done", ""
-    if code == REFUSED and "error" in value:
+    if code == USER_ERROR and "error" in value:
         return "refused", value["error"]["what"]
     if code < 0:
         return "crashed", signal.Signals(-code).name

@@ -22,13 +22,14 @@ from numpy.typing import NDArray
 
 from lineside.calibration.ranges.table import RangesTable
 from lineside.graph.layers import Layer, layers_of
+from lineside.graph.opsets import SCALES_PER_CHANNEL
 
 from .qdq import INT8_MAX, Grid, Placement, Rest, convolution_parameters, groups_of, shared_scales
 
 if TYPE_CHECKING:
     import onnx
 
-OPSETS: dict[Rest, int] = {"fp32": 13, "fp16": 13}
+OPSETS: dict[Rest, int] = {"fp32": SCALES_PER_CHANNEL, "fp16": SCALES_PER_CHANNEL}
 """The oldest opset that can say what is written here: scales per channel."""
 DEFAULT_REST: Rest = "fp32"
 """A CPU computes FP16 in float32, with casts around it."""

@@ -23,13 +23,14 @@ from numpy.typing import NDArray
 
 from lineside.calibration.ranges.table import RangesTable
 from lineside.graph.layers import Layer
+from lineside.graph.opsets import HALF_SCALES, SCALES_PER_CHANNEL
 
 from .qdq import INT8_MAX, Grid, Placement, Rest, convolution_parameters, groups_of
 
 if TYPE_CHECKING:
     import onnx
 
-OPSETS: dict[Rest, int] = {"fp32": 13, "fp16": 19}
+OPSETS: dict[Rest, int] = {"fp32": SCALES_PER_CHANNEL, "fp16": HALF_SCALES}
 """The oldest opset that can say what is written here: scales per channel, and FP16 scales."""
 DEFAULT_REST: Rest = "fp16"
 """Everything that is not quantised is FP16, not FP32 (design 5)."""

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Literal, get_args
 from lineside.calibration.ranges.table import RangesTable
 from lineside.errors import ConfigError, ModelError
 from lineside.graph.float_model import FloatModel
-from lineside.graph.foreign import PER_CHANNEL_OPSET
 from lineside.graph.half import behind_the_network, in_half
 from lineside.graph.layers import Layer, layers_of
+from lineside.graph.opsets import SCALES_PER_CHANNEL
 from lineside.graph.precision_mark import PrecisionMark
 from lineside.graph.splice import raise_opset
 
@@ -129,11 +129,11 @@ def _kept(layers: Iterable[Layer], options: QuantizeOptions) -> dict[str, str]:
 
 def refuse_old_opset(source: FloatModel) -> None:
     """Refuse a model whose opset has no scales per channel. Raises: ModelError."""
-    if source.opset < PER_CHANNEL_OPSET:
+    if source.opset < SCALES_PER_CHANNEL:
         ours, name = source.lineage, source.path.name
         again = f"lineside export CHECKPOINT --tiling {ours.tiling} --io {ours.io} --opset 18 --out {name} --force" if ours else ""
         raise ModelError(
             f"{source.path}: opset {source.opset}",
-            why=f"INT8 weights have a scale per channel, which ONNX knows from opset {PER_CHANNEL_OPSET} on",
+            why=f"INT8 weights have a scale per channel, which ONNX knows from opset {SCALES_PER_CHANNEL} on",
             fix=again or f"export {name} again with opset 18: torch.onnx.export(..., opset_version=18)",
         )

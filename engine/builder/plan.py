@@ -16,15 +16,11 @@ from lineside.engine.files.build_options import BuildOptions
 from lineside.engine.files.onnx_file import OnnxFile, read_onnx
 from lineside.engine.files.profiles import BatchProfiles, Profile
 from lineside.errors import ConfigError, ModelError
+from lineside.graph import opsets
 from lineside.kinds import ENGINES, kind_of
 
 from .memory import Estimate, estimate
 
-OLDEST_OPSET = 11
-"""What `lineside export` writes begins there (design 4)."""
-NEWEST_OPSET = 23
-"""... and ends there. TensorRT 10.3's parser knows opsets up to 20 (onnx-tensorrt, docs/operators.md); its own message tells more."""
-PARSED_EVERYWHERE = 20
 TARGET = "tensorrt"
 
 
@@ -85,11 +81,11 @@ def plan(path: Path, out: Path, options: BuildOptions = BuildOptions()) -> Build
 
 
 def _refuse_opset(onnx: OnnxFile) -> None:
-    if not OLDEST_OPSET <= onnx.opset <= NEWEST_OPSET:
+    if not opsets.OLDEST <= onnx.opset <= opsets.NEWEST:
         manifest = onnx.manifest
         raise ModelError(
             f"{onnx.path}: opset {onnx.opset}",
-            why=f"TensorRT is given opsets {OLDEST_OPSET} to {NEWEST_OPSET}",
+            why=f"TensorRT is given opsets {opsets.OLDEST} to {opsets.NEWEST}",
             fix=f"lineside export CHECKPOINT --tiling {manifest.tiling} --io {manifest.io} --opset 18 --out {onnx.path.name} --force",
         )
 
@@ -134,8 +130,8 @@ def _warnings(onnx: OnnxFile, options: BuildOptions) -> list[str]:
             f"has it). For half: lineside quantize {onnx.path.name} --precision fp16 --out {onnx.path.stem}.fp16.onnx; "
             "for INT8: lineside calibrate, then lineside quantize --target tensorrt"
         )
-    if onnx.opset > PARSED_EVERYWHERE:
-        found.append(f"opset {onnx.opset}: TensorRT 10.3 (JetPack 6) reads opsets up to {PARSED_EVERYWHERE}")
+    if onnx.opset > opsets.PARSED_BY_ALL_TENSORRT:
+        found.append(f"opset {onnx.opset}: TensorRT 10.3 (JetPack 6) reads opsets up to {opsets.PARSED_BY_ALL_TENSORRT}")
     if manifest.tiling == "unrolled":
         found.append(
             f"unrolled: {len(onnx.convolutions)} convolutions to time instead of {len(onnx.convolutions) // len(manifest.spec.grid)}"

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import tifffile
 
-from lineside.cli.main import USER_ERROR, main
+from lineside.cli.main import main
+from lineside.errors import USER_ERROR
 
 onnx = pytest.importorskip("onnx", reason="the files are made with it")
 pytest.importorskip("onnxruntime", reason="it refuses them")

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 import tifffile
 
-from lineside.cli.main import INTERRUPTED, USER_ERROR, main
+from lineside.cli.main import main
+from lineside.errors import INTERRUPTED, USER_ERROR
 
 MODELS = Path(__file__).parent.parent / "engine" / "models"
 MODEL = str(MODELS / "production.onnx")

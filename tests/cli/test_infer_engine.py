@@ -10,7 +10,8 @@ import pytest
 import tifffile
 from lineside_standin.install import Standin
 
-from lineside.cli.main import USER_ERROR, main
+from lineside.cli.main import main
+from lineside.errors import USER_ERROR
 
 MODEL = Path(__file__).parent.parent / "engine" / "models" / "production.onnx"
 

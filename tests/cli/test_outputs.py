@@ -12,7 +12,8 @@ import pytest
 import tifffile
 
 from lineside.cli._outputs import WRITTEN
-from lineside.cli.main import USER_ERROR, app, main
+from lineside.cli.main import app, main
+from lineside.errors import USER_ERROR
 
 MODEL = Path(__file__).parents[1] / "engine" / "models" / "production.onnx"
 READ = ("model", "models", "checkpoint", "file", "onnx", "ranges", "candidate", "reference", "fallback", "golden", "against", "texture")

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from lineside.calibration.ranges.table import METHODS, HistogramSummary, RangesTable, TensorRange, network_sha256
-from lineside.cli.main import USER_ERROR, main
+from lineside.cli.main import main
 from lineside.engine.inspector import Inspector
+from lineside.errors import USER_ERROR
 from lineside.graph.float_model import FloatModel
 from lineside.manifest import ModelManifest
 from lineside.spec import StripSpec

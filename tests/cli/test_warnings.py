@@ -12,7 +12,8 @@ import tifffile
 from PIL import Image
 
 from lineside.cli._reading import READS_STRIPS
-from lineside.cli.main import USER_ERROR, app, main
+from lineside.cli.main import app, main
+from lineside.errors import USER_ERROR
 
 MODEL = Path(__file__).parents[1] / "engine" / "models" / "production.onnx"
 SAID = "Target is a copy of a reference"

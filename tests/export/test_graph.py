@@ -14,7 +14,8 @@ import torch
 
 from lineside.errors import ConfigError, ModelError
 from lineside.export.check import check, reference_heatmaps
-from lineside.export.graph import NEWEST_OPSET, OLDEST_OPSET, ExportOptions, onnx_model
+from lineside.export.graph import ExportOptions, onnx_model
+from lineside.graph import opsets
 from lineside.manifest import ModelManifest
 from lineside.spec import PRESETS, StripSpec
 from lineside.train.unet import CONVOLUTIONS, UNet
@@ -89,7 +90,7 @@ def test_each_row_of_a_batch_equals_its_own_run(network: UNet, tiling: Any) -> N
         np.testing.assert_allclose(row, model.run(None, {"input": one[None]})[0][0], rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("opset", range(OLDEST_OPSET, NEWEST_OPSET + 1))
+@pytest.mark.parametrize("opset", range(opsets.OLDEST, opsets.NEWEST + 1))
 @pytest.mark.parametrize("tiling", TILINGS)
 @pytest.mark.parametrize(("io", "raw_dtype"), [("production", "float32"), ("raw", "float32"), ("raw", "uint8")])
 def test_every_form_and_opset_passes_the_check(network: UNet, tmp_path: Path, tiling: Any, io: Any, raw_dtype: Any, opset: int) -> None:
@@ -230,7 +231,7 @@ def test_options_that_cannot_be_are_refused(values: dict[str, Any], named: str) 
         ExportOptions(**values)
 
 
-@pytest.mark.parametrize("opset", [OLDEST_OPSET, 18])
+@pytest.mark.parametrize("opset", [opsets.OLDEST, 18])
 @pytest.mark.parametrize("tiling", TILINGS)
 def test_openvino_gives_the_same_heatmaps(network: UNet, tmp_path: Path, tiling: Any, opset: int) -> None:
     """A consumer that is not ours and knows only `input` -> `output`."""
