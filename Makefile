@@ -1,4 +1,4 @@
-# make demo | test | check | bindings | clean. Each makes .venv when it is absent or out of date, and never when it is not.
+# make demo | test | quick | check | bindings | clean. Each makes .venv when it is absent or out of date, and never when it is not.
 SHELL := /bin/bash
 PYTHON ?= $(shell for p in python3 python3.12 python3.11 python3.13 python3.10; do \
 	$$p -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] < (3, 14))' 2>/dev/null && echo $$p && break; done)
@@ -10,13 +10,21 @@ BIN310 := .venv310/bin
 PROJECT := setup.cfg pyproject.toml constraints.txt
 INSTALL := pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
 
-.PHONY: demo test test310 bindings check clean
+.PHONY: demo test quick test310 bindings check clean
 
 demo: .venv/.installed
 	$(BIN)/lineside demo --out demo --force
 
 test: .venv/.installed bindings test310
 	$(BIN)/python -m pytest
+
+# What one runs between two edits: the rules of the house and the parts that are computed, without processes, training and stand-ins.
+QUICK := tests/test_rooms.py tests/test_repository.py tests/strip tests/graph tests/calibration/ranges tests/train tests/export \
+	tests/engine/files tests/engine/infer tests/engine/qualify tests/engine/device tests/benchmarks/measure/test_stats.py tests/cli/test_help.py \
+	tests/cli/test_outputs.py tests/cli/test_infer.py
+
+quick: .venv/.installed
+	$(BIN)/python -m pytest -q -m "not slow" -x $(QUICK)
 
 test310: $(if $(PYTHON310),.venv310/.installed)
 ifneq ($(PYTHON310),)

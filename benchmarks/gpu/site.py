@@ -9,6 +9,7 @@ the import pass and raises where it is used. run.py puts it on the path only whe
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import shutil
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from lineside.files import write_text
 PARTS = ("benchmarks", "calibration", "cli", "engine", "export", "graph", "train")
 ABSENT = ("scipy", "tifffile", "PIL")
 """What the core needs besides numpy, and a measurement does not."""
+ALONG = ("pynvml",)
+"""Packages of one file and no dependencies, which come along where they are installed: the GPU's clocks and power."""
 TESTS = "tests"
 
 _PLACEHOLDER = '''"""Stands for {name}, which is not on this machine: importing works, using it does not."""
@@ -69,6 +72,10 @@ def write_site(folder: Path) -> None:
     for part in PARTS:
         source = Path(importlib.import_module(f"lineside.{part}").__file__ or "").parent
         _copy(source, package / part)
+    for name in ALONG:
+        spec = importlib.util.find_spec(name)
+        if spec is not None and spec.origin is not None:
+            write_text(folder / "site" / f"{name}.py", Path(spec.origin).read_text())
     for name in ABSENT:
         write_text(folder / "absent" / name / name / "__init__.py", _PLACEHOLDER.format(name=name))
     write_text(folder / "run.py", _RUN)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from pathlib import Path
 
@@ -33,7 +34,7 @@ def subject(name: str = "one", items: int = 1) -> Subject:
 
 @pytest.fixture
 def no_nvml(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(nvml_module, "LIBRARY", "libnone.so.9")
+    monkeypatch.setitem(sys.modules, nvml_module.PACKAGE, None)
 
 
 @pytest.mark.usefixtures("no_nvml")
@@ -113,7 +114,7 @@ def test_nvml_s_bits_become_reasons_and_idle_is_none(monkeypatch: pytest.MonkeyP
     session = NvmlSession()
     monkeypatch.setattr(session, "gpus", [object()])
     for bits, reasons in ((0x1, []), (0x4, ["the GPU's power cap"]), (0x1 | 0x40, ["the GPU is too hot (hardware)"])):
-        monkeypatch.setattr(session, "_long", lambda function, device, bits=bits: bits)
+        monkeypatch.setattr(session, "ask", lambda function, device, bits=bits: bits)
         assert session.throttle_reasons() == reasons
 
 

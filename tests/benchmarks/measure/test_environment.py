@@ -1,10 +1,11 @@
 from __future__ import annotations
 
-import ctypes
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -65,51 +66,67 @@ def test_the_environment_imports_nothing_heavy() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_without_a_driver_there_are_no_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(nvml, "LIBRARY", "libnvidia-ml-that-is-not-there.so.1")
+def test_without_a_driver_or_the_package_there_are_no_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("pynvml", reason="nvidia-ml-py is not installed")
+    monkeypatch.setattr("ctypes.CDLL", lambda name, *_: (_ for _ in ()).throw(OSError(f"{name}: not there")))
+    assert nvml.read_gpus() == []
+    monkeypatch.setitem(sys.modules, nvml.PACKAGE, None)
     assert nvml.read_gpus() == []
 
 
-class FakeNvml:
-    """A test double of libnvidia-ml: one GPU, which does not tell its temperature."""
+class FakeNvml(ModuleType):
+    """A test double of pynvml: one GPU, which does not tell its temperature. Its names are the package's: see the test below."""
 
-    NOT_SUPPORTED = 3
+    NVML_CLOCK_SM, NVML_CLOCK_MEM, NVML_TEMPERATURE_GPU = 1, 2, 0
+
+    class NVMLError(Exception):
+        """What pynvml raises."""
 
     def __init__(self) -> None:
+        super().__init__("pynvml")
         self.open = 0
 
-    def nvmlInit_v2(self) -> int:  # noqa: N802
+    def nvmlInit(self) -> None:  # noqa: N802
         self.open += 1
-        return 0
 
-    def nvmlShutdown(self) -> int:  # noqa: N802
+    def nvmlShutdown(self) -> None:  # noqa: N802
         self.open -= 1
-        return 0
 
     def __getattr__(self, function: str) -> Any:
-        values = {"nvmlDeviceGetCount_v2": 1, "nvmlDeviceGetPowerUsage": 70_500, "nvmlDeviceGetEnforcedPowerLimit": 700_000}
-        clocks = {"nvmlDeviceGetClockInfo": {1: 345, 2: 3201}, "nvmlDeviceGetMaxClockInfo": {1: 1980, 2: 3201}}
-        texts = {"nvmlSystemGetDriverVersion": b"580.65", "nvmlDeviceGetName": b"NVIDIA H200"}
-
-        def call(*arguments: Any) -> int:
-            if function in texts:
-                arguments[-2].value = texts[function]
-            elif function in values:
-                arguments[-1]._obj.value = values[function]
-            elif function in clocks:
-                arguments[-1]._obj.value = clocks[function][arguments[1]]
-            elif function == "nvmlDeviceGetMemoryInfo":
-                arguments[-1]._obj.total, arguments[-1]._obj.used = 140 * 2**30, 2**30
-            elif function != "nvmlDeviceGetHandleByIndex_v2":
-                return self.NOT_SUPPORTED
-            return 0
+        def call(*arguments: Any) -> Any:
+            values: dict[str, Any] = {
+                "nvmlDeviceGetCount": 1,
+                "nvmlDeviceGetHandleByIndex": "handle",
+                "nvmlDeviceGetPowerUsage": 70_500,
+                "nvmlDeviceGetEnforcedPowerLimit": 700_000,
+                "nvmlSystemGetDriverVersion": "580.65",
+                "nvmlDeviceGetName": "NVIDIA H200",
+                "nvmlDeviceGetMemoryInfo": SimpleNamespace(total=140 * 2**30, used=2**30),
+                "nvmlDeviceGetClockInfo": {1: 345, 2: 3201}.get(arguments[-1]) if arguments else None,
+                "nvmlDeviceGetMaxClockInfo": {1: 1980, 2: 3201}.get(arguments[-1]) if arguments else None,
+            }
+            if function not in values:
+                raise self.NVMLError(function)
+            return values[function]
 
         return call
 
 
+def test_every_name_that_is_asked_for_is_in_the_package() -> None:
+    package = pytest.importorskip("pynvml", reason="nvidia-ml-py is not installed")
+    text = Path(nvml.__file__).read_text()
+    names = {"nvmlInit", "nvmlShutdown", *re.findall(r"\b(?:nvml[A-Z]\w+|NVML_\w+|NVMLError)\b", text)} - {
+        "nvmlClocksThrottleReasons",
+        "nvmlDeviceGet",
+    }
+    assert len(names) > 12
+    made = {f"nvmlDeviceGet{what}" for what in ("PowerUsage", "EnforcedPowerLimit", "ClockInfo", "MaxClockInfo")}
+    assert not [name for name in names | made if not hasattr(package, name)]
+
+
 def test_a_gpu_is_described_and_what_it_does_not_tell_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     library = FakeNvml()
-    monkeypatch.setattr(ctypes, "CDLL", lambda name: library)
+    monkeypatch.setitem(sys.modules, nvml.PACKAGE, library)
     (gpu,) = nvml.read_gpus()
     assert (gpu["driver"], gpu["name"], gpu["memory_total_bytes"]) == ("580.65", "NVIDIA H200", 140 * 2**30)
     assert (gpu["sm_clock_mhz"], gpu["sm_clock_max_mhz"], gpu["memory_clock_mhz"]) == (345, 1980, 3201)
