@@ -11,6 +11,7 @@ import typer
 from lineside.errors import ANSWER_IS_NO, ConfigError
 
 from ._console import ForceOption, JsonOption, bar, check_json, emit, err, facts
+from ._targets import CpuChoice, TargetChoice
 from .tables.auto import auto_tables
 from .tables.layer_precision import executed_table
 
@@ -26,20 +27,6 @@ class PrecisionChoice(str, Enum):
 
     int8 = "int8"
     fp16 = "fp16"
-
-
-class TargetChoice(str, Enum):
-    """Who will run an INT8 file."""
-
-    tensorrt = "tensorrt"
-    onnxruntime = "onnxruntime"
-
-
-class CpuChoice(str, Enum):
-    """Which CPUs will run an INT8 file for ONNX Runtime."""
-
-    any = "any"
-    vnni = "vnni"
 
 
 class RestChoice(str, Enum):

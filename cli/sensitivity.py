@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,23 +14,10 @@ from lineside.dataset import Dataset
 from lineside.files import make_output_folder, write_json
 
 from ._console import ForceOption, JsonOption, bar, check_json, emit, facts
+from ._targets import CpuChoice, TargetChoice
 
 if TYPE_CHECKING:
     from lineside.calibration.judge.sensitivity import Sensitivity
-
-
-class TargetChoice(str, Enum):
-    """Who will run the INT8 file."""
-
-    tensorrt = "tensorrt"
-    onnxruntime = "onnxruntime"
-
-
-class CpuChoice(str, Enum):
-    """Which CPUs will run an INT8 file for ONNX Runtime."""
-
-    any = "any"
-    vnni = "vnni"
 
 
 def sensitivity(

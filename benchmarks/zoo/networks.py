@@ -3,7 +3,7 @@
 In:   nothing.
 Out:  `NETWORKS`. Architectures are those of torchvision, transformers and `lineside.train`; making one may raise MissingPackageError.
 Our UNet is here as the bare network on patches, whose batch and size are free as those of its neighbours in the table; 18 patches are one
-strip. The whole strip, with its tiling, is what `lineside export` writes, and `benchmarks.tilings` and `benchmarks.precision` measure.
+strip. The whole strip, with its tiling, is what `lineside export` writes, and `benchmarks.studies` measures.
 """
 
 from __future__ import annotations
