@@ -16,6 +16,9 @@ from PIL import Image
 
 ORIENTATION = 274
 """EXIF's and TIFF's number of the tag; 1 is as stored."""
+COLOUR_PROFILE, TRANSFER_FUNCTION = 34675, 301
+RESOLUTION_UNIT, RESOLUTION_ACROSS, RESOLUTION_DOWN = 296, 282, 283
+"""TIFF's numbers of these tags: tifffile finds a number at once, and looks through all names for a name."""
 PNG_GAMMA = 0.45455
 """That of sRGB, which everybody assumes."""
 _TIMELIKE = {"T": "time", "Z": "depth"}
@@ -47,14 +50,13 @@ def beside_pixels_of_tiff(file: tifffile.TiffFile) -> Iterator[str]:
     turned = tags.valueof(ORIENTATION, 1)
     if turned != 1:
         yield _turned(turned)
-    if "InterColorProfile" in tags:
+    if tags.valueof(COLOUR_PROFILE) is not None:
         yield "a colour profile, which is not applied"
-    if "TransferFunction" in tags:
+    if tags.valueof(TRANSFER_FUNCTION) is not None:
         yield "a transfer function (gamma), which is not applied"
-    unit = int(tags.valueof("ResolutionUnit", 1))
-    if unit != 1 and "XResolution" in tags and "YResolution" in tags:
-        across, down = (_number(tags.valueof(name)) for name in ("XResolution", "YResolution"))
-        yield _resolution((across, down), "dpi" if unit == 2 else "dots per centimetre")
+    unit, across, down = (tags.valueof(tag) for tag in (RESOLUTION_UNIT, RESOLUTION_ACROSS, RESOLUTION_DOWN))
+    if unit not in (None, 1) and across is not None and down is not None:
+        yield _resolution((_number(across), _number(down)), "dpi" if unit == 2 else "dots per centimetre")
     axis = file.series[0].axes[:1]
     if file.is_imagej and axis in _TIMELIKE and len(file.series[0].axes) > 2:
         yield f"its first axis is {_TIMELIKE[axis]}, which is taken for the channels"
