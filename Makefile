@@ -15,20 +15,22 @@ INSTALL := pip install --quiet --disable-pip-version-check --constraint constrai
 demo: .venv/.installed
 	$(BIN)/lineside demo --out demo --force
 
+# What measures has the machine to itself; the rest takes two cores.
 test: .venv/.installed bindings test310
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile --ignore tests/benchmarks
+	$(BIN)/python -m pytest tests/benchmarks
 
 # What one runs between two edits: the rules of the house and the parts that are computed, without processes, training and stand-ins.
-QUICK := tests/test_rooms.py tests/test_repository.py tests/strip tests/graph tests/calibration/ranges tests/train tests/export \
+QUICK := tests/test_rooms.py tests/test_repository.py tests/strip tests/graph tests/calibration/ranges \
 	tests/engine/files tests/engine/infer tests/engine/qualify tests/engine/device tests/benchmarks/measure/test_stats.py tests/cli/test_help.py \
 	tests/cli/test_outputs.py tests/cli/test_infer.py
 
 quick: .venv/.installed
-	$(BIN)/python -m pytest -q -m "not slow" -x $(QUICK)
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not slow" -x $(QUICK)
 
 test310: $(if $(PYTHON310),.venv310/.installed)
 ifneq ($(PYTHON310),)
-	$(BIN310)/python -m pytest tests/strip tests/engine tests/cli/test_line_pc.py -m "not slow"
+	$(BIN310)/python -m pytest -n 2 --dist loadfile tests/strip tests/engine tests/cli/test_line_pc.py -m "not slow"
 else
 	@echo "no python3.10 on this machine: the core is tested under $(PYTHON) alone"
 endif
@@ -57,7 +59,7 @@ check: .venv/.installed
 
 .venv310/.installed: $(PROJECT)
 	$(PYTHON310) -m venv .venv310
-	$(BIN310)/python -m $(INSTALL) ".[onnxruntime]" polygraphy pytest pytest-timeout
+	$(BIN310)/python -m $(INSTALL) ".[onnxruntime]" polygraphy pytest pytest-timeout pytest-xdist
 	@touch $@
 
 clean:

@@ -26,8 +26,8 @@ SPEC = StripSpec(height_px=64, width_px=96, tile_px=32, rows=3, columns=4)
 WriteStrips = Callable[..., Path]
 
 
-def quick(strips: Path, *names: str, axes: Axes = Axes(threads=(1,))) -> Measurement:
-    options = BenchOptions(seconds=0.2, warm_up_seconds=0.05, loads=2, cold=False, strips=strips)
+def quick(strips: Path, *names: str, axes: Axes = Axes(threads=(1,)), seconds: float = 0.2) -> Measurement:
+    options = BenchOptions(seconds=seconds, warm_up_seconds=0.05, loads=2, cold=False, strips=strips)
     return bench([MODELS / f"{name}.onnx" for name in names], axes, options)
 
 
@@ -63,7 +63,7 @@ def test_masks_are_no_strips(write_strips: WriteStrips, tmp_path: Path) -> None:
 
 
 def test_reading_is_a_stage_and_part_of_what_the_caller_sees(write_strips: WriteStrips, tmp_path: Path) -> None:
-    found = quick(write_strips(tmp_path, LEAST), "production", "raw_float", axes=Axes(batch=(1, 3), threads=(1,)))
+    found = quick(write_strips(tmp_path, LEAST), "production", "raw_float", axes=Axes(batch=(1, 3), threads=(1,)), seconds=2)
     for row in found.rows:
         stages = row.row.stages_ms
         assert list(stages) == ["read", "convert", "inference", "post"]
