@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lineside._optional import require
 from lineside.errors import ANSWER_IS_NO
 
 from ._console import ForceOption, JsonOption, check_json, emit, facts
@@ -100,11 +99,11 @@ def _show_plan(onnx: Path, out: Path, options: BuildOptions, json: str | None) -
     from lineside.engine.builder.plan import plan
 
     planned = plan(onnx, out, options)
-    load = require("onnx", extra="export").load
     from lineside.calibration.place.tensorrt_rules import broken_rules
     from lineside.graph.layer_precision import executed
+    from lineside.graph.model_file import read_model
 
-    model = load(str(onnx))
+    model = read_model(onnx)
     broken = broken_rules(model)
     runs = executed(model, path=onnx)
     verdict = [("rule broken", sentence) for sentence in broken] or [("Q/DQ rules", "all kept")]

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from lineside._optional import require
-from lineside.errors import ModelError
 from lineside.manifest import ModelManifest, sha256_of_file
 
 from .layer_precision import Executed, executed
+from .model_file import opset_of, parse_model
 from .precision_mark import PrecisionMark
 
 
@@ -55,26 +55,20 @@ def describe_onnx(path: Path) -> OnnxDescription:
         ModelError: It is not an ONNX file.
     """
     onnx = require("onnx", extra="export")
-    decode_error = require("google.protobuf.message", extra="export").DecodeError
-    try:
-        model = onnx.load(str(path), load_external_data=False)
-    except (decode_error, ValueError) as exc:
-        raise ModelError(f"{path}: not an ONNX file", why=str(exc) or "it cannot be parsed", fix="export it again") from exc
-    if not model.graph.node:
-        raise ModelError(f"{path}: not an ONNX file", why="it holds no graph", fix="export it again")
+    model = parse_model(path)
     manifest = ModelManifest.from_properties({entry.key: entry.value for entry in model.metadata_props}, path=path)
     mark = PrecisionMark.of(model, path=path)
     constants = {tensor.name for tensor in model.graph.initializer}
     types = Counter[str]()
     for tensor in model.graph.initializer:
-        types[onnx.TensorProto.DataType.Name(tensor.data_type).lower()] += len(tensor.raw_data) or tensor.ByteSize()
+        types[_type(tensor.data_type, onnx)] += len(tensor.raw_data) or tensor.ByteSize()
     return OnnxDescription(
         path=path,
         size_bytes=path.stat().st_size,
         sha256=sha256_of_file(path),
         producer=f"{model.producer_name} {model.producer_version}".strip() or "unknown",
         ir_version=model.ir_version,
-        opset=max((opset.version for opset in model.opset_import if opset.domain in ("", "ai.onnx")), default=0),
+        opset=opset_of(model),
         inputs=tuple(_tensor(value, onnx) for value in model.graph.input if value.name not in constants),
         outputs=tuple(_tensor(value, onnx) for value in model.graph.output),
         nodes=dict(Counter(node.op_type for node in model.graph.node).most_common()),
@@ -88,4 +82,9 @@ def describe_onnx(path: Path) -> OnnxDescription:
 def _tensor(value: Any, onnx: Any) -> str:
     kind = value.type.tensor_type
     sides = [side.dim_param or (str(side.dim_value) if side.HasField("dim_value") else "?") for side in kind.shape.dim]
-    return f"{value.name} ({', '.join(sides)}) {onnx.TensorProto.DataType.Name(kind.elem_type).lower()}"
+    return f"{value.name} ({', '.join(sides)}) {_type(kind.elem_type, onnx)}"
+
+
+def _type(number: int, onnx: Any) -> str:
+    known = onnx.TensorProto.DataType
+    return known.Name(number).lower() if number in known.values() else f"type {number}"

@@ -17,7 +17,8 @@ from lineside.manifest import ModelManifest, Precision
 from lineside.spec import StripSpec
 from lineside.tiles import TileGrid, windows
 
-from .foreign import adapted, opset_of
+from .foreign import adapted
+from .model_file import onnx_reason_of, opset_of, parse_model, refuse_invalid
 from .network import Network
 from .precision_mark import PrecisionMark
 from .splice import spliced
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     import onnx
 
 
+WITHOUT_HALF = "make INT8 of it without FP16, with --rest fp32, or keep the layer that is named with --keep"
+"""What to do with another program's model that does not take FP16."""
 _QUANTIZED = ("QuantizeLinear", "DynamicQuantizeLinear", "QLinearConv", "ConvInteger")
 _FLOAT16 = 10
 """ONNX's number of the type."""
@@ -46,15 +49,7 @@ class FloatModel:
     @classmethod
     def read(cls, path: Path, *, spec: StripSpec | None = None) -> FloatModel:
         """The model in the ONNX file `path`; `spec` is that of the strips, when another program made it. Raises: ModelError."""
-        onnx = require("onnx", extra="export")
-        decode_error = require("google.protobuf.message", extra="export").DecodeError
-        if not path.is_file():
-            raise ModelError(f"{path}: no such file", why="an ONNX file was expected there", fix="export one: lineside export CHECKPOINT")
-        try:
-            model = onnx.load(str(path), format="protobuf")  # else the ending of the name decides
-        except (decode_error, ValueError, onnx.checker.ValidationError) as exc:
-            raise ModelError(f"{path}: not an ONNX file", why=str(exc) or "it cannot be parsed", fix="export it again") from exc
-        return cls.of(model, path=path, spec=spec)
+        return cls.of(parse_model(path, weights=True), path=path, spec=spec)
 
     @classmethod
     def of(cls, model: onnx.ModelProto, *, path: Path, spec: StripSpec | None = None) -> FloatModel:
@@ -64,8 +59,8 @@ class FloatModel:
             spec: What the strips of a model of another program are; a model of ours says it itself.
 
         Raises:
-            ModelError: Not float32 any more, of dynamic height and width, with batch norms that are not folded, or of another program and
-                without a spec or not with one image input.
+            ModelError: Not a valid ONNX model, not float32 any more, of dynamic height and width, with batch norms that are not folded, or
+                of another program and without a spec or not with one image input.
         """
         kinds = {node.op_type for node in model.graph.node}
         manifest = ModelManifest.from_properties({entry.key: entry.value for entry in model.metadata_props}, path=path)
@@ -85,7 +80,9 @@ class FloatModel:
             )
         if manifest is not None:
             _refuse_other_size(model, manifest.spec, path=path)
-            return cls(path=path, spec=manifest.spec, lineage=manifest, network=Network.of(model, path=path))
+            network = Network.of(model, path=path)
+            refuse_invalid(model, path)
+            return cls(path=path, spec=manifest.spec, lineage=manifest, network=network)
         if spec is None:
             raise ModelError(
                 f"{path}: not a model of lineside",
@@ -120,9 +117,21 @@ class FloatModel:
         return TileGrid(tile_px=height_px, rows=windows(height_px, height_px, 1), columns=windows(width_px, width_px, 1))
 
     def with_network(self, patch: onnx.ModelProto, mark: PrecisionMark) -> onnx.ModelProto:
-        """The whole model with `patch`, the changed `network.patch_model()`, in place of the network, and metadata that say so."""
-        properties = mark.to_properties() if self.lineage is None else self.lineage.changed(**mark.__dict__).to_properties()
-        return spliced(self.network, patch, properties)
+        """The whole model with `patch`, the changed `network.patch_model()`, in place of the network, and metadata that say so.
+
+        Raises:
+            ModelError: An operator of another program's model does not take this precision.
+        """
+        if self.lineage is not None:
+            return spliced(self.network, patch, self.lineage.changed(**mark.__dict__).to_properties())
+        try:
+            return spliced(self.network, patch, mark.to_properties())
+        except require("onnx.shape_inference", extra="export").InferenceError as exc:
+            raise ModelError(
+                f"{self.path}: it does not hold together in this precision",
+                why=onnx_reason_of(exc),
+                fix=WITHOUT_HALF,
+            ) from exc
 
     @property
     def opset(self) -> int:

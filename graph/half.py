@@ -17,6 +17,7 @@ from lineside._optional import require
 
 from .float_model import FloatModel
 from .layers import before_convolutions, layers_of
+from .names import Names
 from .network import TILES, Network
 from .precision_mark import PrecisionMark
 
@@ -63,7 +64,7 @@ def in_half(patch: onnx.ModelProto, *, keep: Collection[str] = ()) -> onnx.Model
     )
     ends = [value.name for value in patch.graph.output]
     nodes = _without_detours(list(converted.graph.node), ends)
-    _give_names(nodes, ends)
+    _give_names(nodes, ends, patch)
     nodes = _in_order(_with_own_constants(nodes, converted.graph, patch.graph.initializer), converted.graph)
     del converted.graph.node[:], converted.graph.value_info[:]
     converted.graph.node.extend(nodes)
@@ -85,17 +86,18 @@ def _without_detours(nodes: Iterable[onnx.NodeProto], ends: Collection[str]) -> 
     return [node for name, node in once.items() if name in read or name in ends or not _casts_to(node, FLOAT16)]
 
 
-def _give_names(nodes: Collection[onnx.NodeProto], ends: Iterable[str]) -> None:
+def _give_names(nodes: Collection[onnx.NodeProto], ends: Iterable[str], patch: onnx.ModelProto) -> None:
     """The tool's casts by our rule: what they make is TENSOR.float32 or TENSOR.float16."""
-    names = {"graph_input_cast_0": f"{TILES}.float16"} | {f"graph_output_cast_{at}": f"{end}.float16" for at, end in enumerate(ends)}
-    for name in {name for node in nodes for name in (*node.input, *node.output)}:
+    wanted = {"graph_input_cast_0": f"{TILES}.float16"} | {f"graph_output_cast_{at}": f"{end}.float16" for at, end in enumerate(ends)}
+    for name in (name for node in nodes for name in (*node.input, *node.output)):
         for ending in ("_cast_to_fp32", "_cast_to_fp16"):
             if name.endswith(ending):
-                names[name] = f"{name.removesuffix(ending)}.float32"
-    _rename(nodes, names)
+                wanted[name] = f"{name.removesuffix(ending)}.float32"
+    names = Names.of(patch.graph)
+    _rename(nodes, {name: names.fresh(ours) for name, ours in wanted.items()})
     for node in nodes:
         if node.op_type == "Cast":
-            node.name = f"{node.output[0]}.cast"
+            node.name = names.fresh(f"{node.output[0]}.cast")
 
 
 def _with_own_constants(nodes: Iterable[onnx.NodeProto], graph: onnx.GraphProto, given: Iterable[onnx.TensorProto]) -> list[onnx.NodeProto]:
@@ -122,6 +124,7 @@ def _in_order(nodes: Iterable[onnx.NodeProto], graph: onnx.GraphProto) -> list[o
             if known.issuperset(node.input):
                 known.update(node.output)
                 ready.append(node)
+        assert ready, "a network has no circles, and reads nothing that is not there"
         ordered += ready
         done = {id(node) for node in ready}
         waiting = [node for node in waiting if id(node) not in done]

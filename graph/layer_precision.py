@@ -31,7 +31,7 @@ _TYPES: dict[int, Precision] = {1: "fp32", 10: "fp16"}
 """ONNX's numbers of the types that a convolution may have; INT8 is read off its Q/DQ nodes."""
 
 INPUTS = ("input", "weights", "bias")
-"""Of a convolution of ours."""
+"""Of a convolution; one of another program whose weights are computed may have no bias."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,7 +156,7 @@ class _Graph:
 
 def _broken_for_tensorrt(conv: onnx.NodeProto, graph: _Graph) -> str:
     """The rule of TensorRT's that a convolution breaks; empty when it runs in INT8."""
-    points = {what: graph.zero_points(name) for what, name in zip(INPUTS, conv.input, strict=True)}
+    points = dict.fromkeys(INPUTS) | {what: graph.zero_points(name) for what, name in zip(INPUTS, conv.input, strict=False)}
     for what in INPUTS[:2]:
         found = points[what]
         if found is None:
@@ -168,7 +168,7 @@ def _broken_for_tensorrt(conv: onnx.NodeProto, graph: _Graph) -> str:
 
 def _broken_for_onnxruntime(conv: onnx.NodeProto, graph: _Graph) -> str:
     """The rule of ONNX Runtime's that a convolution breaks; empty when it becomes a QLinearConv."""
-    for what, name in zip(INPUTS, conv.input, strict=True):
+    for what, name in zip(INPUTS, conv.input, strict=False):
         if graph.zero_points(name) is None:
             return f"{what} not quantised: QLinearConv takes integers alone"
     return "" if graph.is_quantized(conv.output[0]) else "output not quantised: QLinearConv gives integers alone"

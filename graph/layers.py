@@ -72,7 +72,7 @@ def activations_of(node: onnx.NodeProto) -> tuple[str, ...]:
 
 
 def layers_of(patch: onnx.ModelProto) -> tuple[Layer, ...]:
-    """The layers of a float32 patch model: its convolutions whose weights are stored in it."""
+    """The layers of a float32 patch model: its convolutions whose weights are stored in it, and that look at something."""
     stored = {tensor.name for tensor in patch.graph.initializer}
     makers = {name: node for node in patch.graph.node for name in node.output}
     readers = defaultdict(list)
@@ -82,7 +82,7 @@ def layers_of(patch: onnx.ModelProto) -> tuple[Layer, ...]:
     behind, before = behind_convolutions(patch.graph.node), before_convolutions(patch.graph.node)
     layers = []
     for conv in patch.graph.node:
-        if conv.op_type == "Conv" and stored.issuperset(conv.input[1:]):
+        if conv.op_type == "Conv" and stored.issuperset(conv.input[1:]) and conv.input[0] not in stored:
             maker, next_nodes = makers.get(conv.input[0]), readers[conv.output[0]]
             joined = maker is not None and maker.op_type in PREPARING and len(readers[conv.input[0]]) == 1
             layers.append(

@@ -206,10 +206,8 @@ def _look_beside(path: Path, said: Iterable[str], *, lossy: bool | None) -> None
 
 def _loss_of_picture(picture: Image.Image) -> bool | None:
     """None: compressed without loss. True: a JPEG that keeps colour at a lower resolution than brightness."""
-    if picture.format != "JPEG":
-        return None
-    sampling = {(across, down) for _, across, down, _ in getattr(picture, "layer", ())}
-    return len(sampling) > 1
+    layers = getattr(picture, "layer", None)  # of a JPEG, whatever its file is called, and however many pictures follow
+    return None if layers is None else len({(across, down) for _, across, down, _ in layers}) > 1
 
 
 def _loss_of_tiff(file: tifffile.TiffFile) -> bool | None:

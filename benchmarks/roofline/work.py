@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from lineside._optional import require
 from lineside.errors import ModelError
+from lineside.graph.model_file import parse_model
 
 if TYPE_CHECKING:
     import onnx
@@ -60,7 +61,7 @@ def count_work(path: Path, shapes: Callable[[str], tuple[int, ...] | None], batc
         ModelError: There is nothing to count, or something that multiplies and cannot be counted.
         MissingPackageError: onnx is not installed.
     """
-    model = require("onnx", extra="export").load(path, load_external_data=False)
+    model = parse_model(path)
     _refuse_uncounted(model.graph, path)
     graph = _with_shapes(model, shapes, batch, path).graph
     sizes = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}

@@ -56,7 +56,7 @@ def possible_of_onnx(path: Path, axes: Axes) -> Possible:
     if any(name.startswith(PREFIX) for name in properties):
         ModelManifest.from_properties(properties, path=path)  # a damaged one is an error, and no reason to run the bare graph
         runners = ("inspector", *BARE)
-        first = next(iter(inputs.values())).shape[0]
+        first = next(iter(next(iter(inputs.values())).shape), None)
         batches = None if first is None else BatchProfiles((Profile(min=first, opt=first, max=first),))
     return possible_of_inputs(path, inputs, axes, runners=runners, batches=batches)
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain, count
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 
 from lineside._optional import require
 from lineside.graph.layers import Layer
+from lineside.graph.names import Names
 from lineside.graph.network import TILES
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ class _Writer:
         self._helper = require("onnx.helper", extra="export")
         self._numpy_helper = require("onnx.numpy_helper", extra="export")
         self._given = {tensor.name: tensor for tensor in patch.graph.initializer}
-        self._taken = {name for node in patch.graph.node for name in (node.name, *node.input, *node.output)}.union(self._given)
+        self._names = Names.of(patch.graph)
         self._nodes: list[onnx.NodeProto] = []
         self._made: list[onnx.TensorProto] = []
         self._restored: dict[str, str] = {}  # activation -> its dequantised values
@@ -150,7 +150,7 @@ class _Writer:
         model.CopyFrom(self._patch)
         for end in (value.name for value in self._patch.graph.output):
             if end in self._restored:
-                self._rename({end: self._free(f"{end}.float"), self._restored[end]: end})  # the network gives what was quantised
+                self._rename({end: self._names.fresh(f"{end}.float"), self._restored[end]: end})  # the network gives what was quantised
         read = {name for node in self._nodes for name in node.input}
         del model.graph.node[:], model.graph.initializer[:], model.graph.value_info[:]
         model.graph.node.extend(self._nodes)
@@ -176,17 +176,11 @@ class _Writer:
         return self._add("DequantizeLinear", self._stored[key], f"{name}.dequantized", axis=0)
 
     def _constant(self, name: str, values: Any) -> str:
-        free = self._free(name)
+        free = self._names.fresh(name)
         self._made.append(self._numpy_helper.from_array(np.asarray(values), free))
         return free
 
     def _add(self, op: str, inputs: Iterable[str], output: str, **attributes: Any) -> str:
-        free = self._free(output)
+        free = self._names.fresh(output)
         self._nodes.append(self._helper.make_node(op, list(inputs), [free], name=free, **attributes))
-        return free
-
-    def _free(self, name: str) -> str:
-        """The name, or the first NAME.2, NAME.3 ... that nothing in the graph has; nothing else gets it afterwards."""
-        free = next(one for one in chain([name], (f"{name}.{number}" for number in count(2))) if one not in self._taken)
-        self._taken.add(free)
         return free

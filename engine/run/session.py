@@ -80,7 +80,8 @@ def ask(session: Any, outputs: Sequence[str] | None, feeds: Mapping[str, Any], *
     try:
         answers: list[Any] = session.run(outputs, feeds)
     except runtime_errors() as exc:
-        raise ModelError(f"{path}: the run failed", why=reason_of(exc), fix="export the model again") from exc
+        given = ", ".join(f"{name} {'x'.join(map(str, array.shape))}" for name, array in feeds.items())
+        raise ModelError(f"{path}: the run failed on {given}", why=reason_of(exc), fix="export the model again") from exc
     return answers
 
 

@@ -197,6 +197,22 @@ def _integers(model: Any) -> None:
     model.graph.node.add(op_type="QLinearConv", input=["map"], output=["normed"])
 
 
+def _weight_as_output(model: Any) -> None:
+    model.graph.output.append(onnx.helper.make_tensor_value_info("same", 1, [4]))
+
+
+def _image_as_output(model: Any) -> None:
+    model.graph.output.append(model.graph.input[0])
+
+
+def _two_of_one_name(model: Any) -> None:
+    model.graph.initializer.append(model.graph.initializer[0])
+
+
+def _later_opset(model: Any) -> None:
+    model.opset_import[0].version = 99
+
+
 def _our_name(model: Any) -> None:
     model.graph.node[-1].name = "last@2"
 
@@ -216,6 +232,10 @@ def _our_name(model: Any) -> None:
         ({}, _half_weights, "fp16 already"),
         ({}, _integers, "int8 already"),
         ({}, _our_name, "last@2"),
+        ({}, _weight_as_output, "outputs that no node makes, same"),
+        ({}, _image_as_output, "outputs that no node makes, image"),
+        ({}, _two_of_one_name, "not a valid ONNX model"),
+        ({}, _later_opset, "opset 99"),
     ],
 )
 def test_what_cannot_be_followed_is_refused_with_its_reason(shape: dict[str, Any], change: Callable[[Any], None] | None, says: str) -> None:
