@@ -29,6 +29,7 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from lineside.errors import LinesideError, TrainingError
+from lineside.notices import collecting, lossy_allowed
 from lineside.reader import read_strip
 from lineside.spec import CHANNELS, FULL_SCALE, StripSpec
 from lineside.synth.defects import add_defects
@@ -69,6 +70,7 @@ class PatchBatches(TorchDataset["Batch | LinesideError"]):
         self.spec = spec
         self.options = options
         self.ranks = ranks
+        self._allow_lossy = lossy_allowed()  # here: workers are processes of their own
         self._cache = StripCache(self._read, (options.cache_mb << 20) // max(1, options.workers))
 
     def __getitem__(self, step: int) -> Batch | LinesideError:
@@ -104,7 +106,8 @@ class PatchBatches(TorchDataset["Batch | LinesideError"]):
         return self.paths[int(_order(self.options.seed, turn, len(self.paths))[place])]
 
     def _read(self, path: Path) -> NDArray[Any]:
-        return read_strip(path, self.spec)[: len(CHANNELS)]
+        with collecting(allow_lossy=self._allow_lossy):  # what is to be noticed was, when the run began
+            return read_strip(path, self.spec)[: len(CHANNELS)]
 
 
 def random_patch(strip: NDArray[Any], tile_px: int, rng: np.random.Generator) -> NDArray[np.float32]:

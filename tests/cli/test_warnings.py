@@ -97,6 +97,19 @@ def test_a_lossy_strip_is_not_inspected_unless_that_is_allowed(tmp_path: Path, c
     assert "with loss" in capsys.readouterr().err
 
 
+def test_what_is_allowed_is_allowed_to_the_processes_of_a_training_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("torch", reason="PyTorch is not installed")
+    (tmp_path / "data/train/good").mkdir(parents=True)
+    for index in range(2):
+        picture = np.random.default_rng(index).integers(0, 255, (64, 96, 3)).astype(np.uint8)
+        Image.fromarray(picture).save(tmp_path / f"data/train/good/{index}.jpg", quality=95)
+    call = ["train", str(tmp_path / "data"), "--out", str(tmp_path / "run"), "--size", "64x96", "--tile", "64", "--epochs", "1"]
+    call += ["--steps-per-epoch", "1", "--batch-size", "2", "--base-channels", "2", "--workers", "1"]
+    assert main(call) == USER_ERROR
+    assert main([*call, "--allow-lossy"]) == 0
+    assert "with loss" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     "command", [command for command in app.registered_commands if command.callback], ids=lambda one: one.callback.__name__
 )
