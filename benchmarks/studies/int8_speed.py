@@ -23,7 +23,6 @@ import typer
 from numpy.typing import NDArray
 from rich.table import Table
 
-from lineside._optional import require
 from lineside.benchmarks.measure.console import console
 from lineside.benchmarks.measure.environment import environment
 from lineside.benchmarks.measure.latency import LatencyOptions, Row, measure
@@ -32,6 +31,7 @@ from lineside.calibration.place.qdq_onnxruntime import CONCAT, placement
 from lineside.calibration.ranges.table import RangesTable
 from lineside.engine.files.io_forms import CONTRACTS
 from lineside.engine.machine import physical_cores
+from lineside.engine.run.session import open_session
 from lineside.files import refuse_existing, write_json
 from lineside.graph.float_model import FloatModel
 from lineside.graph.layers import layers_of
@@ -100,14 +100,8 @@ class SessionBackend:
     @classmethod
     def of(cls, name: str, model: onnx.ModelProto, feed: Mapping[str, NDArray[Any]], *, threads: int, profile: str = "") -> SessionBackend:
         """A session of `model`; with `profile` it writes its operators' times to a file whose name begins so."""
-        runtime = require("onnxruntime", extra="export")
-        options = runtime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        if profile:
-            options.enable_profiling = True
-            options.profile_file_prefix = profile
-        session = runtime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        settings = {"enable_profiling": True, "profile_file_prefix": profile} if profile else None
+        session = open_session(Path(name), threads=threads, content=model.SerializeToString(), settings=settings)
         return cls(name=name, session=session, feed=feed)
 
     def run(self, index: int) -> None:

@@ -22,9 +22,9 @@ from lineside._optional import require
 from lineside.engine.device._trt import deserialized, new_runtime, tensorrt
 from lineside.engine.device._trt import logger as new_logger
 from lineside.engine.device.choose import open_device
-from lineside.engine.files.engine_precision import layer_precisions
 from lineside.engine.files.profiles import BatchProfiles
 from lineside.engine.machine import available_ram
+from lineside.engine.run.engine_layers import layers_of
 from lineside.errors import DeviceError, LinesideError, ModelError
 from lineside.files import writing
 
@@ -222,12 +222,9 @@ def _inspected(trt: ModuleType, memory: Any, job: Job, logger: Any) -> dict[str,
         raise ModelError(
             "the engine was built and cannot be loaded", why=logger.errors() or "TensorRT says nothing", fix="build it again with --force"
         )
-    inspector = engine.create_engine_inspector()
-    if inspector is None:
-        raise ModelError("no engine inspector", why=logger.errors() or "TensorRT says nothing", fix="build it again with --force")
-    report = inspector.get_engine_information(trt.LayerInformationFormat.JSON)
+    layers = layers_of(trt, engine, frozenset(job.convolutions), said=logger.errors, again="build it again with --force")
     return {
-        "layers": [asdict(layer) for layer in layer_precisions(report, frozenset(job.convolutions))],
+        "layers": [asdict(layer) for layer in layers],
         "device_memory_bytes": int(engine.device_memory_size_v2),
     }
 

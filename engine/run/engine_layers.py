@@ -1,13 +1,16 @@
 """Ask an engine itself what its layers are: needs the GPU and the TensorRT that it was built for.
 
-In:   an engine with its sidecar.
-Out:  `LayerPrecision` per layer, as the engine inspector says now.
+In:   an engine with its sidecar; or one that is loaded.
+Out:  `LayerPrecision` per layer, as the engine inspector says.
 What would make TensorRT fail is refused before (`refusals`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 from lineside.engine.device import driver
 from lineside.engine.device._trt import deserialized, installed, new_runtime, tensorrt
@@ -38,11 +41,30 @@ def engine_layers(path: Path, plan: bytes, manifest: EngineManifest) -> tuple[La
             logger = new_logger(trt)
             runtime = new_runtime(trt, logger, trusted=manifest.version_compatible)  # the sidecar's sha256 covers what it brings along
             engine = deserialized(runtime, plan)
-            inspector = None if engine is None else engine.create_engine_inspector()
-            if inspector is None:
+            if engine is None:
                 raise ModelError(f"{path}: TensorRT cannot load it", why=logger.errors() or "it says nothing", fix=manifest.rebuild(path))
-            report = inspector.get_engine_information(trt.LayerInformationFormat.JSON)
-            del inspector, engine, runtime  # in this order, and before the device is closed
+            convolutions = frozenset(name for layer in manifest.layers for name in layer.onnx)
+            layers = layers_of(trt, engine, convolutions, said=logger.errors, again=manifest.rebuild(path))
+            del engine, runtime  # in this order, and before the device is closed
     finally:
         device.close()
-    return layer_precisions(report, frozenset(name for layer in manifest.layers for name in layer.onnx))
+    return layers
+
+
+def layers_of(
+    trt: ModuleType, engine: Any, convolutions: Collection[str], *, said: Callable[[], str], again: str
+) -> tuple[LayerPrecision, ...]:
+    """What the inspector of an engine that is loaded says of its layers.
+
+    Args:
+        convolutions: Names of the ONNX file's convolutions.
+        said: What TensorRT has said so far, for the error.
+        again: How to build the engine anew, for the error.
+
+    Raises:
+        ModelError: TensorRT gives no inspector, or a report that cannot be read.
+    """
+    inspector = engine.create_engine_inspector()
+    if inspector is None:
+        raise ModelError("no engine inspector", why=said() or "TensorRT says nothing", fix=again)
+    return layer_precisions(inspector.get_engine_information(trt.LayerInformationFormat.JSON), convolutions)
