@@ -26,7 +26,7 @@ QUICK := tests/test_rooms.py tests/test_repository.py tests/strip tests/graph te
 	tests/cli/test_outputs.py tests/cli/test_infer.py
 
 quick: .venv/.installed
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not slow" -x $(QUICK)
+	$(BIN)/python -m pytest -q -n 2 -m "not slow" -x $(QUICK)
 
 test310: $(if $(PYTHON310),.venv310/.installed)
 ifneq ($(PYTHON310),)
