@@ -18,7 +18,7 @@ from shutil import copyfile
 from typing import Any, get_args
 
 from lineside._optional import require
-from lineside.calibration.place.precision_file import write_quantized
+from lineside.calibration.place.precision_file import write_quantized_model
 from lineside.calibration.place.quantize import QuantizeOptions
 from lineside.calibration.ranges.ranges import CalibrateOptions, calibrate
 from lineside.dataset import Dataset
@@ -184,15 +184,15 @@ def _float_files(model: Path, folder: Path) -> dict[str, Path]:
 
 def _candidates(floats: dict[str, Path], dataset: Dataset, folder: Path, threads: int, progress: Progress) -> list[Candidate]:
     """Every tiling in every precision."""
-    ranges = folder / "strip.ranges.json"
-    calibrate(FloatModel.read(next(iter(floats.values()))), dataset, CalibrateOptions(), progress=progress).write(ranges)
+    models = {tiling: FloatModel.read(source) for tiling, source in floats.items()}
+    table = calibrate(next(iter(models.values())), dataset, CalibrateOptions(), progress=progress)
     found = []
     for tiling, source in floats.items():
         for number, (precision, options) in enumerate(PRECISIONS.items()):
             path = source
             if options is not None:
                 path = folder / f"{tiling}.int8.{number}.onnx"
-                write_quantized(source, ranges, path, options, force=True)
+                write_quantized_model(models[tiling], table, path, options, force=True)
             found.append(Candidate(tiling=tiling, precision=precision, threads=threads, path=path))
     return found
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from lineside.calibration.place.half import half
-from lineside.calibration.place.precision_file import PrecisionSummary, write_quantized
+from lineside.calibration.place.precision_file import PrecisionSummary, write_quantized_model
 from lineside.calibration.place.quantize import QuantizeOptions, quantized
 from lineside.calibration.ranges.table import RangesTable
 from lineside.dataset import Dataset, Sample
@@ -148,7 +148,7 @@ def quantize_automatically(
     written = None
     if result.answer == "int8" and result.chosen:
         chosen = replace(options, keep=options.keep | {*result.chosen.returned})
-        written = write_quantized(source, ranges, out, chosen, force=force)
+        written = write_quantized_model(model, table, out, chosen, force=force)
     write_json(report_path(out), {"model": str(source), "dataset": str(dataset), **result.to_json()})
     return result, written
 

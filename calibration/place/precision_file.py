@@ -76,8 +76,15 @@ def write_quantized(source: Path, ranges: Path, out: Path, options: QuantizeOpti
     """
     refuse_existing(out, force=force)
     table = RangesTable.read(ranges)
-    opened = FloatModel.read(source, spec=table.spec)
-    return _write(quantized(opened.network.model, table, options, path=source), opened, out)
+    return write_quantized_model(FloatModel.read(source, spec=table.spec), table, out, options, force=force)
+
+
+def write_quantized_model(
+    source: FloatModel, table: RangesTable, out: Path, options: QuantizeOptions, *, force: bool = False
+) -> PrecisionSummary:
+    """As `write_quantized`, of a model and a table that are read already."""
+    refuse_existing(out, force=force)
+    return _write(quantized(source.network.model, table, options, path=source.path), source, out)
 
 
 def _write(model: onnx.ModelProto, source: FloatModel, out: Path) -> PrecisionSummary:
