@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from lineside._optional import require
 from lineside.graph.layers import Layer
 
-from .qdq import INT8_MAX, Placement
+from .qdq import INT8_MAX, Placement, integers_of
 
 if TYPE_CHECKING:
     import onnx
@@ -50,9 +50,8 @@ def could_saturate(patch: onnx.ModelProto, layers: Iterable[Layer], placement: P
     given = {tensor.name: tensor for tensor in patch.graph.initializer}
     found = []
     for layer in layers:
-        weights, scales = to_array(given[layer.conv.input[1]]), placement.weights[layer.name]
-        steps = np.rint(weights.astype(np.float64) / scales.astype(np.float64).reshape(-1, *[1] * (weights.ndim - 1)))
-        if worst_pair_sum(np.clip(steps, -INT8_MAX, INT8_MAX).astype(np.int8)) > LARGEST_SUM:
+        weights = integers_of(to_array(given[layer.conv.input[1]]), placement.weights[layer.name], limit=INT8_MAX)
+        if worst_pair_sum(weights.astype(np.int8)) > LARGEST_SUM:
             found.append(layer.name)
     return tuple(found)
 

@@ -92,6 +92,17 @@ def shared_scales(layers: Sequence[Layer], scales: Mapping[str, NDArray[np.float
     return {layer.name: widest[layer.conv.input[1]] for layer in layers}
 
 
+def integers_of(values: NDArray[np.float32], scales: NDArray[np.float32], *, limit: int) -> NDArray[np.float64]:
+    """What is stored of weights or a bias: whole numbers in -limit..limit, of the same shape.
+
+    Args:
+        values: (C, ...): the first axis is the output channel.
+        scales: (C,), of each channel.
+    """
+    steps = np.rint(values.astype(np.float64) / scales.astype(np.float64).reshape(-1, *[1] * (values.ndim - 1)))
+    return np.asarray(np.clip(steps, -limit, limit))
+
+
 def with_qdq(patch: onnx.ModelProto, placement: Placement) -> onnx.ModelProto:
     """A copy of the patch model with Q/DQ nodes where the placement says."""
     writer = _Writer(patch)
@@ -166,10 +177,9 @@ class _Writer:
         """Store an initializer as integers and return the name of its float values; the first axis is the output channel."""
         key = (name, scales.tobytes())
         if key not in self._stored:
-            values = self._numpy_helper.to_array(self._given[name]).astype(np.float64)
-            steps = np.rint(values / scales.astype(np.float64).reshape(-1, *[1] * (values.ndim - 1)))
+            steps = integers_of(self._numpy_helper.to_array(self._given[name]), scales, limit=limit)
             self._stored[key] = [
-                self._constant(f"{name}.quantized", np.clip(steps, -limit, limit).astype(dtype)),
+                self._constant(f"{name}.quantized", steps.astype(dtype)),
                 self._constant(f"{name}.scale", scales),
                 self._constant(f"{name}.zero_point", np.zeros(len(scales), dtype)),
             ]

@@ -46,9 +46,8 @@ def find_sources(paths: Sequence[Path], *, out: Path) -> tuple[Source, ...]:
     results = out.resolve()
     for path in paths:
         below = list(_strips_below(path))
-        strips = [
-            strip for strip in below if not Path(os.path.realpath(strip)).is_relative_to(results)
-        ]  # resolve() fails on a link in a circle
+        # realpath: Path.resolve fails on a link in a circle
+        strips = [strip for strip in below if not Path(os.path.realpath(strip)).is_relative_to(results)]
         if below and not strips:
             raise StripError(
                 f"{path}: all {len(below)} strips lie in the output folder {out}",

@@ -184,7 +184,7 @@ def test_a_file_that_does_not_load(
 def test_a_file_that_loads_and_does_not_do(
     command: str, kind: str, given: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    refused(command, UNFIT[kind], given, tmp_path, capsys)
+    assert refused(command, UNFIT[kind], given, tmp_path, capsys)
 
 
 @pytest.mark.parametrize("kind", [*UNREADABLE, *UNLOADABLE, *UNFIT])
