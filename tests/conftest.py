@@ -19,7 +19,7 @@ from lineside.calibration.ranges.table import METHODS, HistogramSummary, RangesT
 from lineside.engine.files.profiles import BatchProfiles
 from lineside.engine.files.sidecar import EngineManifest
 from lineside.graph.network import TILES, Network
-from lineside.manifest import ModelManifest
+from lineside.manifest import ModelManifest, Tiling
 from lineside.spec import StripSpec
 from lineside.synth.texture import generated_texture
 
@@ -30,6 +30,8 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
+SMALL = StripSpec(height_px=64, width_px=96, tile_px=32, rows=3, columns=4)
+"""What the models of tests/engine/models inspect."""
 LIVELY_SPEC = StripSpec.of_size(100, 70, tile_px=64)
 """2 x 2 tiles: all of them corners."""
 
@@ -138,6 +140,22 @@ def detector() -> Any:
         network.logits.weight.data[1, channel, 1, 1] = 60
     network.logits.bias.data = torch.tensor([0.0, -6.0])  # half heat at a difference of 0.1, 25 grey levels
     return network
+
+
+@pytest.fixture(scope="session")
+def write_detector(detector: Any) -> Callable[[Path, Tiling], Path]:
+    """A function that writes the detector as a full-image ONNX file of `SMALL` strips."""
+    onnx = pytest.importorskip("onnx", reason="it writes the file")
+    from lineside.export.graph import ExportOptions, onnx_model
+
+    def write(path: Path, tiling: Tiling) -> Path:
+        manifest = ModelManifest(
+            spec=SMALL, tiling=tiling, io="production", base_channels=2, weights_sha256="0" * 64, checkpoint_sha256="1" * 64
+        )
+        onnx.save(onnx_model(detector, manifest, ExportOptions(tiling=tiling)), path)
+        return path
+
+    return write
 
 
 @pytest.fixture(scope="session")

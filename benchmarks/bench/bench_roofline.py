@@ -14,11 +14,11 @@ from typing import Any
 
 from lineside.benchmarks.roofline.peak import Peak, measure_peak
 from lineside.benchmarks.roofline.roofline import placed
-from lineside.benchmarks.roofline.work import Work, count_work
 from lineside.benchmarks.subjects.cases import Case
 from lineside.benchmarks.subjects.inspector_subject import INFERENCE
 from lineside.engine.run.onnxruntime_providers import CPU
 from lineside.errors import ModelError
+from lineside.graph.cost import Work, count_work
 from lineside.kinds import kind_of
 from lineside.progress import Progress, silent
 

@@ -12,7 +12,7 @@ import io
 from collections.abc import Mapping
 from typing import Any
 
-from lineside.benchmarks.roofline.work import INT8
+from lineside.graph.cost import INT8
 
 from .baseline import Change
 from .measurement import FLAT_OUT, BenchRow, Measurement

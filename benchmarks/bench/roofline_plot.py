@@ -11,7 +11,7 @@ from html import escape
 
 from lineside.benchmarks.roofline.peak import Peak
 from lineside.benchmarks.roofline.roofline import Placed
-from lineside.benchmarks.roofline.work import Kind
+from lineside.graph.cost import Kind
 from lineside.pictures.page import table_of
 from lineside.pictures.svg import AXIS_PX, FAINT, INK, LABEL_PX, WIDTH, Axis, colour_of, legend, line, path, scale, svg, text
 

@@ -24,8 +24,7 @@ from lineside._optional import require
 from lineside.engine.run.onnxruntime_providers import CPU
 from lineside.engine.run.session import open_session
 from lineside.files import write_bytes
-
-from .work import FLOAT32, INT8, Kind
+from lineside.graph.cost import FLOAT32, INT8, Kind
 
 SECONDS = 0.5
 """Of each operation, and of the copy."""

@@ -12,8 +12,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from lineside.graph.cost import Kind, Work
+
 from .peak import Peak
-from .work import Kind, Work
 
 
 @dataclass(frozen=True, kw_only=True)

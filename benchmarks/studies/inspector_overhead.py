@@ -19,7 +19,7 @@ import typer
 from numpy.typing import NDArray
 from rich.table import Table
 
-from lineside.benchmarks.measure.console import console
+from lineside.benchmarks.measure.console import console, table_with
 from lineside.benchmarks.measure.environment import environment
 from lineside.benchmarks.measure.inputs import ARRAYS, strips
 from lineside.benchmarks.measure.latency import LatencyOptions, Row, measure
@@ -90,10 +90,9 @@ def main(
 
 def overhead_table(found: Sequence[Overhead]) -> Table:
     """One line per model."""
-    table = Table(title="Inspector.inspect over session.run, medians in ms", title_justify="left", title_style="bold")
-    table.add_column("model", overflow="fold")
-    for column in ("n", "run", "inspect", CONVERT, POST, "overhead", "95 %"):
-        table.add_column(column, justify="right", no_wrap=True)
+    table = table_with(
+        "Inspector.inspect over session.run, medians in ms", "model", numbers=("n", "run", "inspect", CONVERT, POST, "overhead", "95 %")
+    )
     for one in found:
         stages = one.wrapped.stages_ms
         medians = (one.bare.total_ms.p50, one.wrapped.total_ms.p50, stages[CONVERT].p50, stages[POST].p50)

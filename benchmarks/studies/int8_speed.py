@@ -23,7 +23,7 @@ import typer
 from numpy.typing import NDArray
 from rich.table import Table
 
-from lineside.benchmarks.measure.console import console
+from lineside.benchmarks.measure.console import console, table_with
 from lineside.benchmarks.measure.environment import environment
 from lineside.benchmarks.measure.latency import LatencyOptions, Row, measure
 from lineside.calibration.place.qdq import Grid, Placement, with_qdq
@@ -142,10 +142,7 @@ def feed_of(model: FloatModel) -> dict[str, NDArray[Any]]:
 
 def variants_table(rows: tuple[Row, ...]) -> Table:
     """A line per variant; how many times faster than float32, with its interval."""
-    table = Table(title="One interleaved run; medians", title_justify="left", title_style="bold")
-    table.add_column("variant", overflow="fold")
-    for column in ("n", "p50 ms", "p99 ms", "times faster", "95 %"):
-        table.add_column(column, justify="right", no_wrap=True)
+    table = table_with("One interleaved run; medians", "variant", numbers=("n", "p50 ms", "p99 ms", "times faster", "95 %"))
     for row in rows:
         ratio = rows[0].over(row)
         times = (str(row.total_ms.n), f"{row.total_ms.p50:.1f}", f"{row.total_ms.p99:.1f}")

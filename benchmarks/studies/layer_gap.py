@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from rich.table import Table
 
 from lineside._optional import require
-from lineside.benchmarks.measure.console import console
+from lineside.benchmarks.measure.console import console, table_with
 from lineside.benchmarks.measure.environment import environment
 from lineside.benchmarks.measure.latency import LatencyOptions, Row, measure
 from lineside.benchmarks.subjects.any_onnx import openvino_options
@@ -151,10 +151,7 @@ def _request(path: Path, threads: int, **more: Any) -> Any:
 
 def latency_table(rows: Sequence[Row]) -> Table:
     """A line per file and runtime; how many times as fast as the first."""
-    table = Table(title="One interleaved run; medians", title_justify="left", title_style="bold")
-    table.add_column("what", overflow="fold")
-    for column in ("n", "p50 ms", "p99 ms", "times", "95 %"):
-        table.add_column(column, justify="right", no_wrap=True)
+    table = table_with("One interleaved run; medians", "what", numbers=("n", "p50 ms", "p99 ms", "times", "95 %"))
     for row in rows:
         ratio = rows[0].over(row)
         times = (str(row.total_ms.n), f"{row.total_ms.p50:.1f}", f"{row.total_ms.p99:.1f}")
@@ -164,10 +161,7 @@ def latency_table(rows: Sequence[Row]) -> Table:
 
 def layers_table(ours: Mapping[str, float], theirs: Mapping[str, float]) -> Table:
     """A line per layer, where ONNX Runtime loses most first."""
-    table = Table(title="Milliseconds by layer, with profilers", title_justify="left", title_style="bold")
-    table.add_column("layer")
-    for column in ("ONNX Runtime", "OpenVINO", "lost"):
-        table.add_column(column, justify="right")
+    table = table_with("Milliseconds by layer, with profilers", "layer", numbers=("ONNX Runtime", "OpenVINO", "lost"))
     for name in sorted(ours, key=lambda layer: theirs[layer] - ours[layer]):
         table.add_row(name, *(f"{ms:.2f}" for ms in (ours[name], theirs[name], ours[name] - theirs[name])))
     table.add_section()

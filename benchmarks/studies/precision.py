@@ -26,7 +26,7 @@ from rich.table import Table
 
 from lineside._optional import require
 from lineside.benchmarks.bench.cold_start import ColdStart, cold_start
-from lineside.benchmarks.measure.console import console
+from lineside.benchmarks.measure.console import console, table_with
 from lineside.benchmarks.measure.environment import environment
 from lineside.benchmarks.measure.latency import LatencyOptions, Row
 from lineside.benchmarks.subjects.cases import Case
@@ -143,10 +143,11 @@ def measure_variants(variants: Sequence[Variant], samples: Sequence[Sample], opt
 
 def precision_table(found: Sequence[Measured]) -> Table:
     """One line per file. Ratios are medians over the rounds, to the float32 file."""
-    table = Table(title="Precisions against float32 of the same tiling", title_justify="left", title_style="bold")
-    table.add_column("model", overflow="fold")
-    for column in ("AUROC", "AP", "flips", "max diff", "gate", "Q", "DQ", "MiB", "peak MiB", "p50 ms", "times faster", "95 %"):
-        table.add_column(column, justify="right", no_wrap=True)
+    table = table_with(
+        "Precisions against float32 of the same tiling",
+        "model",
+        numbers=("AUROC", "AP", "flips", "max diff", "gate", "Q", "DQ", "MiB", "peak MiB", "p50 ms", "times faster", "95 %"),
+    )
     references = {one.variant.path: one.latency for one in found}
     for one in found:
         values = {criterion.name: f"{criterion.candidate:.4f}" for criterion in one.decision.criteria}

@@ -17,10 +17,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
 from lineside.benchmarks.bench.cold_start import cold_start
-from lineside.benchmarks.measure.console import console
+from lineside.benchmarks.measure.console import console, table_with
 from lineside.benchmarks.measure.environment import environment
 from lineside.benchmarks.measure.inputs import strips
 from lineside.benchmarks.measure.latency import LatencyOptions, Row, measure
@@ -64,10 +63,11 @@ def main(
         refuse_existing(json, force=False)
     starts = [cold_start(Case.inspected(path)) for path in models]
     rows = measure_models(models, LatencyOptions(seconds=seconds), threads=threads)
-    table = Table(title="One interleaved run; median ratio to the first", title_justify="left", title_style="bold")
-    table.add_column("model", overflow="fold")
-    for column in ("size MiB", "load ms", "peak MiB", "n", "p50 ms", "p99 ms", "ratio", "95 %"):
-        table.add_column(column, justify="right", no_wrap=True)
+    table = table_with(
+        "One interleaved run; median ratio to the first",
+        "model",
+        numbers=("size MiB", "load ms", "peak MiB", "n", "p50 ms", "p99 ms", "ratio", "95 %"),
+    )
     for path, start, row in zip(models, starts, rows, strict=True):
         ratio = row.over(rows[0])
         table.add_row(

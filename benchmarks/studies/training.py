@@ -28,7 +28,7 @@ import typer
 from numpy.typing import NDArray
 from rich.table import Table
 
-from lineside.benchmarks.measure.console import console
+from lineside.benchmarks.measure.console import console, table_with
 from lineside.benchmarks.measure.environment import environment
 from lineside.benchmarks.measure.latency import LatencyOptions, Row, measure
 from lineside.benchmarks.measure.stats import Percentiles
@@ -167,10 +167,9 @@ def main(
 
 def patches_table(patches: Sequence[Patches]) -> Table:
     """One line per way; the last column says how many times as fast the first one is."""
-    table = Table(title="Making patches in one thread: medians of a call", title_justify="left", title_style="bold")
-    table.add_column("way", no_wrap=True)
-    for column in ("calls", "patches", "ms", "patches / s", "ours / this"):
-        table.add_column(column, justify="right", no_wrap=True)
+    table = table_with(
+        "Making patches in one thread: medians of a call", "way", numbers=("calls", "patches", "ms", "patches / s", "ours / this")
+    )
     for one in patches:
         milliseconds, ratio = one.row.total_ms.p50, patches[0].per_second / one.per_second
         table.add_row(
@@ -183,10 +182,7 @@ def steps_table(parts: Mapping[str, Sequence[float]], options: TrainOptions) -> 
     """One line per part of a step, and their sum."""
     whole = [sum(step) for step in zip(*parts.values(), strict=True)]
     title = f"A training step: base {options.base_channels}, batch {options.batch_size}, {options.workers} workers, ms"
-    table = Table(title=title, title_justify="left", title_style="bold")
-    table.add_column("part")
-    for column in ("mean", "median", "p99", "share"):
-        table.add_column(column, justify="right")
+    table = table_with(title, "part", numbers=("mean", "median", "p99", "share"))
     rows: dict[str, Any] = {**parts, "step": whole}
     for name, values in rows.items():
         found = Percentiles.of(values)

@@ -25,7 +25,7 @@ from lineside.benchmarks.bench.bench_options import BenchOptions
 from lineside.benchmarks.bench.bench_page import page_of
 from lineside.benchmarks.bench.measurement import BenchRow, Measurement
 from lineside.benchmarks.bench.report import csv_of, number, remarks_of
-from lineside.benchmarks.measure.console import console
+from lineside.benchmarks.measure.console import console, table_with
 from lineside.benchmarks.subjects.cases import Axes, Case, Runner, cases_of
 from lineside.benchmarks.subjects.subjects import open_subject, possible_of
 from lineside.errors import ModelError
@@ -79,11 +79,14 @@ def _key(case: Case) -> str:
 
 def classic_table(rows: Sequence[tuple[BenchRow, Difference]]) -> Table:
     """One line per row."""
-    table = Table(title="Random weights; ratio per input to PyTorch eager with that batch", title_justify="left", title_style="bold")
-    for column in ("network", "runner", "graph", "precision"):
-        table.add_column(column)
-    for column in ("input", "batch", "p50 ms", "p99 ms", "per second", "ratio", "95 %", "max diff", "mean diff", "top-1"):
-        table.add_column(column, justify="right", no_wrap=True)
+    table = table_with(
+        "Random weights; ratio per input to PyTorch eager with that batch",
+        "network",
+        "runner",
+        "graph",
+        "precision",
+        numbers=("input", "batch", "p50 ms", "p99 ms", "per second", "ratio", "95 %", "max diff", "mean diff", "top-1"),
+    )
     for row, apart in rows:
         graph, precision = told(row.case)
         shape = next(iter((row.case.shapes or {}).values()), ())

@@ -14,7 +14,7 @@ import numpy as np
 from lineside.benchmarks.subjects.cases import Case
 from lineside.benchmarks.subjects.subjects import open_subject
 
-from .network import Array, Decide
+from .networks import Array, Decide
 
 
 @dataclass(frozen=True, kw_only=True)

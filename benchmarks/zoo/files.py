@@ -19,7 +19,7 @@ from lineside._optional import require
 from lineside.benchmarks.subjects.any_torch import SUFFIX
 from lineside.files import file_being_written
 
-from .network import Array, Network
+from .networks import Array, Network
 
 OPSET = 18
 _BATCH = "batch"

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from lineside._optional import require
 
-from .sam2_inputs import POINTER_TOKENS, STRIDE_PX
+from .networks import POINTER_TOKENS, SAM2_STRIDE_PX
 
 _SPREAD = 0.02
 """Standard deviation of every other weight of a fresh model."""
@@ -30,7 +30,7 @@ _SPREAD = 0.02
 def sam2(side_px: int) -> Any:
     """The whole model for pictures of this size. Raises: MissingPackageError."""
     transformers = require("transformers", extra="zoo")
-    side = side_px // STRIDE_PX
+    side = side_px // SAM2_STRIDE_PX
     vision = {
         "backbone_config": {"model_type": "sam2_hiera_det_model", "image_size": [side_px, side_px]},
         "backbone_feature_sizes": [[side * scale, side * scale] for scale in (4, 2, 1)],
@@ -89,7 +89,7 @@ class MemoryAttention(nn.Module):
         super().__init__()
         model = sam2(side_px)
         self.attention = model.memory_attention
-        self.side = side_px // STRIDE_PX
+        self.side = side_px // SAM2_STRIDE_PX
         shape = torch.Size((1, model.config.vision_config.fpn_hidden_size, self.side, self.side))
         positions = model.vision_encoder.neck.position_encoding(shape, torch.device("cpu"), torch.float32)
         self.register_buffer("positions", positions.flatten(2).permute(2, 0, 1).contiguous())

@@ -13,8 +13,8 @@ from lineside.benchmarks.bench.bench import bench
 from lineside.benchmarks.bench.bench_options import BenchOptions
 from lineside.benchmarks.roofline.peak import Peak, measure_peak
 from lineside.benchmarks.roofline.roofline import placed
-from lineside.benchmarks.roofline.work import FLOAT32, INT8, Work
 from lineside.benchmarks.subjects.cases import Axes
+from lineside.graph.cost import FLOAT32, INT8, Work
 from lineside.manifest import Tiling
 
 PEAK = Peak(

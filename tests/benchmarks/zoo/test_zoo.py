@@ -16,8 +16,7 @@ from lineside.benchmarks.zoo.__main__ import ZooOptions
 from lineside.benchmarks.zoo.deployment_table import able_runners, told
 from lineside.benchmarks.zoo.difference import differences
 from lineside.benchmarks.zoo.files import VARIANTS, files_of, write_files
-from lineside.benchmarks.zoo.network import Network, above_zero, largest_of
-from lineside.benchmarks.zoo.networks import NETWORKS
+from lineside.benchmarks.zoo.networks import NETWORKS, Network, above_zero, largest_of
 from lineside.errors import ConfigError, ModelError
 
 SAM2 = ["sam2_image_encoder", "sam2_mask_decoder", "sam2_memory_attention", "sam2_memory_encoder"]
