@@ -153,11 +153,15 @@ def _begin(options: FolderOptions, run: dict[str, Any], sources: Sequence[Source
 
 
 def _counts(line: dict[str, Any], sizes: dict[str, int | None], out: Path) -> bool:
-    """Whether a finished line holds for this run: the strip was inspected, its file has its size, and its results are there."""
+    """Whether a finished line holds for this run: the strip was inspected, its file has its size, and its results are there.
+
+    A strip with a warning is inspected again: what was noticed then is not in this run's notices, and --strict has to see it.
+    """
     row = line["row"]
     files = [out / row[name] for name in ("heatmap", "picture") if row[name]]
     same = sizes.get(row["file"]) == line["bytes"] is not None
-    return same and row["verdict"] != Verdict.NOT_INSPECTED.value and all(file.is_file() for file in files)
+    fine = row["verdict"] != Verdict.NOT_INSPECTED.value and row["warning"] is None
+    return same and fine and all(file.is_file() for file in files)
 
 
 def _size(path: Path) -> int | None:

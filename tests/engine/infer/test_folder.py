@@ -17,6 +17,7 @@ from lineside import Inspector, OutputError, StripError
 from lineside.engine.infer import folder
 from lineside.engine.infer.folder import PARTIAL, FolderOptions, Summary, inspect_files
 from lineside.engine.infer.strip_names import find_sources
+from lineside.notices import collecting
 from lineside.reader import read_strip
 
 
@@ -35,6 +36,7 @@ def strips(tmp_path: Path, strip: NDArray[np.uint8]) -> Path:
     tifffile.imwrite(root / "spot/000.tif", strip.astype(np.float32), photometric="minisblack", planarconfig="separate")
     good = strip.copy()
     good[0] = 120
+    good[0, 0, 0] = 121  # a Target that is a copy of a reference has a warning
     tifffile.imwrite(root / "good/000.tif", good.astype(np.float32), photometric="minisblack", planarconfig="separate")
     whole = (root / "good/000.tif").read_bytes()
     (root / "good/cut.tif").write_bytes(whole[: len(whole) // 2])
@@ -176,6 +178,23 @@ def test_what_was_inspected_before_the_disk_was_full_is_not_inspected_again(
     assert run(inspector, strips, out).counts == {"OK": 1, "NG": 1, "NOT_INSPECTED": 1}
     assert inspected == ["good", "spot"], "the good strip that cannot be read is tried again, the other one is not"
     assert sorted(row["verdict"] for row in table(out)) == ["NG", "NOT_INSPECTED", "OK"]
+
+
+def test_a_strip_with_a_warning_is_inspected_again_so_that_the_warning_stands_in_the_results(
+    inspector: Inspector, strips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    copied = tifffile.imread(strips / "good/000.tif")
+    copied[1] = copied[0]
+    tifffile.imwrite(strips / "good/000.tif", copied, photometric="minisblack", planarconfig="separate")
+    monkeypatch.setattr(folder, "_write_tables", lambda *_: (_ for _ in ()).throw(OutputError("full", why="no space", fix="free some")))
+    with pytest.raises(OutputError, match="full"):
+        run(inspector, strips, out)
+    monkeypatch.undo()
+    with collecting() as notices:
+        run(inspector, strips, out)
+    assert any("Target" in line for line in notices.lines())
+    assert json.loads((out / "results.json").read_text())["warnings"] == list(notices.lines())
 
 
 def test_results_of_another_threshold_are_not_mixed_with_those_that_were_broken_off(
