@@ -12,12 +12,14 @@ and raises NotImplementedError with its name.
 
 from __future__ import annotations
 
+import hashlib
 import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
-from torch import fx, nn
+from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
 from .writer import GraphWriter
@@ -29,6 +31,7 @@ WHOLE = 2**63 - 1
 Call = Any
 """An fx.Node. Its arguments may be anything, which is all that its type says of them."""
 Names = dict[Call, str]
+_Write = Callable[[Call, Names, GraphWriter], str]
 
 
 def write_graph(model: nn.Module, writer: GraphWriter, *, inputs: Sequence[str], outputs: Sequence[str]) -> None:
@@ -41,13 +44,16 @@ def write_graph(model: nn.Module, writer: GraphWriter, *, inputs: Sequence[str],
     """
     names: Names = {}
     given = iter(inputs)
-    for node in fx.symbolic_trace(model).graph.nodes:
+    traced = fx.symbolic_trace(model)
+    for node in traced.graph.nodes:
         if node.op == "placeholder":
             names[node] = next(given)
         elif node.op == "output":
             _name_outputs(node.args[0], names, writer, outputs)
         elif node.op == "call_module":
             names[node] = _module(node, model.get_submodule(node.target), names, writer)
+        elif node.op == "get_attr":
+            names[node] = _constant(operator.attrgetter(node.target)(traced), writer)
         else:
             names[node] = _operation(node)(node, names, writer)
 
@@ -73,6 +79,12 @@ def _name(node: Call, operation: str) -> str:
     return f"{scope}.{operation}" if scope else operation
 
 
+def _constant(values: Tensor, writer: GraphWriter) -> str:
+    """Named after what it holds: the same constant stands in the file once."""
+    array = values.detach().numpy()
+    return writer.constant(f"float32.{hashlib.sha256(array.tobytes()).hexdigest()[:12]}", array)
+
+
 def _module(node: Call, module: nn.Module, names: Names, writer: GraphWriter) -> str:
     source = names[node.args[0]]
     if isinstance(module, nn.Identity):
@@ -83,7 +95,7 @@ def _module(node: Call, module: nn.Module, names: Names, writer: GraphWriter) ->
     return writer.conv(source, name, module.weight.detach().numpy(), module.bias.detach().numpy(), weights=name)
 
 
-def _operation(node: Call) -> Callable[[Call, Names, GraphWriter], str]:
+def _operation(node: Call) -> _Write:
     if node.target not in _OPERATIONS:
         raise NotImplementedError(f"no ONNX form for {node.op} {node.target}")
     return _OPERATIONS[node.target]
@@ -110,7 +122,9 @@ def _concat(node: Call, names: Names, writer: GraphWriter) -> str:
 
 def _slice(node: Call, names: Names, writer: GraphWriter) -> str:
     ranges = {
-        axis: (part.start or 0, WHOLE if part.stop is None else part.stop) for axis, part in enumerate(node.args[1]) if part != slice(None)
+        axis: (part.start or 0, WHOLE if part.stop is None else part.stop, part.step or 1)
+        for axis, part in enumerate(node.args[1])
+        if part != slice(None)
     }
     source = names[node.args[0]]
     name = writer.slice(source, _name(node, "slice"), ranges)
@@ -143,16 +157,56 @@ def _to_float(node: Call, names: Names, writer: GraphWriter) -> str:
     return writer.add("Cast", [source], _name(node, "float"), to=1)
 
 
+def _value(operand: Any, names: Names, writer: GraphWriter) -> str:
+    """The name of an operand: what a node made, or a number of the module."""
+    if isinstance(operand, fx.Node):
+        return names[operand]
+    return writer.constant(f"float32.{operand:.9g}", np.array(operand, np.float32))
+
+
+def _binary(op: str) -> _Write:
+    def write(node: Call, names: Names, writer: GraphWriter) -> str:
+        return writer.add(op, [_value(operand, names, writer) for operand in node.args], _name(node, op.lower()))
+
+    return write
+
+
+def _unary(op: str) -> _Write:
+    def write(node: Call, names: Names, writer: GraphWriter) -> str:
+        return writer.add(op, [names[node.args[0]]], _name(node, op.lower()))
+
+    return write
+
+
 def _divide(node: Call, names: Names, writer: GraphWriter) -> str:
-    divisor = writer.constant(f"float32.{node.args[1]:g}", torch.tensor(node.args[1], dtype=torch.float32).numpy())
-    return writer.add("Div", [names[node.args[0]], divisor], _name(node, "divide"))
+    return writer.add("Div", [_value(operand, names, writer) for operand in node.args], _name(node, "divide"))
+
+
+def _clamp(node: Call, names: Names, writer: GraphWriter) -> str:
+    return writer.add("Clip", [_value(operand, names, writer) for operand in node.args], _name(node, "clip"))
+
+
+def _transpose(node: Call, names: Names, writer: GraphWriter) -> str:
+    source, first, second = node.args
+    perm = list(range(max(first, second) + 1))  # the modules swap the last two axes alone
+    perm[first], perm[second] = second, first
+    return writer.add("Transpose", [names[source]], _name(node, "transpose"), perm=perm)
+
+
+def _average(node: Call, names: Names, writer: GraphWriter) -> str:
+    side = node.args[1]
+    return writer.add("AveragePool", [names[node.args[0]]], _name(node, "average"), kernel_shape=[side, side], strides=[side, side])
+
+
+def _sum(node: Call, names: Names, writer: GraphWriter) -> str:
+    return writer.reduce("Sum", names[node.args[0]], _name(node, "sum"), node.kwargs["dim"], keep=node.kwargs["keepdim"])
 
 
 def _max(node: Call, names: Names, writer: GraphWriter) -> str:
-    return writer.reduce_max(names[node.args[0]], _name(node, "max"), node.kwargs["dim"])
+    return writer.reduce("Max", names[node.args[0]], _name(node, "max"), node.kwargs["dim"], keep=node.kwargs.get("keepdim", False))
 
 
-_OPERATIONS: dict[Any, Callable[[Call, Names, GraphWriter], str]] = {
+_OPERATIONS: dict[Any, _Write] = {
     F.relu: _relu,
     F.max_pool2d: _max_pool,
     F.interpolate: _interpolate,
@@ -160,8 +214,27 @@ _OPERATIONS: dict[Any, Callable[[Call, Names, GraphWriter], str]] = {
     torch.cat: _concat,
     torch.softmax: _softmax,
     torch.amax: _max,
+    torch.minimum: _binary("Min"),
+    torch.sin: _unary("Sin"),
+    torch.sqrt: _unary("Sqrt"),
+    F.avg_pool2d: _average,
     operator.getitem: _slice,
+    operator.add: _binary("Add"),
+    operator.sub: _binary("Sub"),
+    operator.mul: _binary("Mul"),
+    operator.matmul: _binary("MatMul"),
     operator.truediv: _divide,
-    "reshape": _reshape,
+    # a constant of the module on the left makes methods of the operators
+    "add": _binary("Add"),
+    "sub": _binary("Sub"),
+    "mul": _binary("Mul"),
+    "matmul": _binary("MatMul"),
+    "div": _divide,
+    "abs": _unary("Abs"),
+    "amax": _max,
+    "clamp": _clamp,
     "float": _to_float,
+    "reshape": _reshape,
+    "sum": _sum,
+    "transpose": _transpose,
 }

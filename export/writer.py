@@ -19,8 +19,8 @@ from lineside._optional import require
 if TYPE_CHECKING:
     import onnx
 
-AXES_ARE_INPUTS = 18
-"""From this opset on Pad and ReduceMax take their axes as an input."""
+AXES_ARE_INPUTS = {"Sum": 13, "Max": 18}
+"""From this opset on a reduction takes its axes as an input."""
 SOFTMAX_OF_ONE_AXIS = 13
 """Before this opset Softmax flattened everything behind its axis into one."""
 
@@ -61,10 +61,11 @@ class GraphWriter:
         inputs = [x, self.constant(f"{weights}.weight", weight), self.constant(f"{weights}.bias", bias)]
         return self.add("Conv", inputs, name, kernel_shape=list(weight.shape[2:]), pads=[side // 2 for side in weight.shape[2:]] * 2)
 
-    def slice(self, x: str, name: str, ranges: dict[int, tuple[int, int]]) -> str:
-        """`ranges`: axis -> (start, stop)."""
-        starts, stops = ([pair[end] for pair in ranges.values()] for end in (0, 1))
-        return self.add("Slice", [x, self.integers(*starts), self.integers(*stops), self.integers(*ranges)], name)
+    def slice(self, x: str, name: str, ranges: dict[int, tuple[int, int, int]]) -> str:
+        """`ranges`: axis -> (start, stop, step)."""
+        starts, stops, steps = ([part[place] for part in ranges.values()] for place in range(3))
+        inputs = [x, self.integers(*starts), self.integers(*stops), self.integers(*ranges)]
+        return self.add("Slice", inputs if set(steps) == {1} else [*inputs, self.integers(*steps)], name)
 
     def resize_bilinear(self, x: str, name: str, scale: float) -> str:
         """Height and width times `scale`, corners aligned, as PyTorch's align_corners=True."""
@@ -84,11 +85,12 @@ class GraphWriter:
         last = self.add("Transpose", [x], f"{name}.channels_last", perm=[0, 2, 3, 1])
         return self.add("Transpose", [self.add("Softmax", [last], f"{name}.nhwc", axis=3)], name, perm=[0, 3, 1, 2])
 
-    def reduce_max(self, x: str, name: str, axes: Sequence[int]) -> str:
-        """The maximum over `axes`, which go."""
-        if self.opset >= AXES_ARE_INPUTS:
-            return self.add("ReduceMax", [x, self.integers(*axes)], name, keepdims=0)
-        return self.add("ReduceMax", [x], name, axes=list(axes), keepdims=0)
+    def reduce(self, what: str, x: str, name: str, axes: int | Sequence[int], *, keep: bool) -> str:
+        """The sum or the maximum ("Sum", "Max") over `axes`, which go or become 1."""
+        axes = [axes] if isinstance(axes, int) else list(axes)
+        if self.opset >= AXES_ARE_INPUTS[what]:
+            return self.add(f"Reduce{what}", [x, self.integers(*axes)], name, keepdims=int(keep))
+        return self.add(f"Reduce{what}", [x], name, axes=axes, keepdims=int(keep))
 
     def _unique(self, name: str) -> str:
         uses = self._uses.get(name, 0)
