@@ -23,8 +23,8 @@ from .mover import BLOCK, Mover
 
 SCHULZ_STEPS = 12
 """Twice as many change no displacement by a thousandth of a pixel."""
-BORDER_PX = 6
-"""At the edges, where a reference may not show what Target does, nothing counts."""
+BORDER_PX = 2
+"""At the edges nothing counts: their slopes are made up. A wider border leaves the last rows to the prior alone."""
 DARKEST = 1e-4
 """Least spread of what the fit leaves, as a share of white."""
 NOISE_OF_MEAN = 1.5
