@@ -1,7 +1,7 @@
 """Find the motion that lays a reference on Target: robust least squares, coarse to fine.
 
-In:   Target and a reference, (M, 1, H, W) float32 in [0, 1] each.
-Out:  motions (M, 2 K + 3, 1) of `knots`.
+In:   strips (N, 3, H, W) float32 in [0, 1].
+Out:  motions (2 N, 2 K + 3, 1) of `knots`: Ref1 and Ref2 of every strip in turn.
 
 Gauss-Newton steps (Lucas and Kanade, "An iterative image registration technique", 1981) on displacement, turn, gain and offset together.
 The prior decides where the pattern cannot: stripes are moved across and not along. What differs much counts little, so that a defect does
@@ -21,7 +21,7 @@ from .kernels import KEYS, LANCZOS, Kernel
 from .knots import BEND_PX, REACH_PX, SHARED, prior_of, refined
 from .mover import BLOCK, Mover
 
-SCHULZ_STEPS = 12
+SCHULZ_STEPS = 10
 """Twice as many change no displacement by a thousandth of a pixel."""
 BORDER_PX = 2
 """At the edges nothing counts: their slopes are made up. A wider border leaves the last rows to the prior alone."""
@@ -36,7 +36,7 @@ class Level:
     """One resolution of the fit.
 
     Attributes:
-        scale: So many pixels of the strip are one, and knots so many times as far from each other.
+        scale: So many pixels of the strip are one, a power of 2, and knots so many times as far from each other.
         steps: Of Gauss and Newton.
         row_step: Every so many rows are looked at.
         kernel: What moves the references.
@@ -51,8 +51,8 @@ class Level:
 
 
 LEVELS = (
-    Level(scale=4, steps=3, row_step=1, kernel=KEYS, far=30.0),
-    Level(scale=2, steps=2, row_step=1, kernel=KEYS, far=10.0),
+    Level(scale=4, steps=2, row_step=1, kernel=KEYS, far=30.0),
+    Level(scale=2, steps=1, row_step=1, kernel=KEYS, far=10.0),
     Level(scale=1, steps=2, row_step=4, kernel=LANCZOS, far=4.0),
 )
 
@@ -79,11 +79,10 @@ class Fit(nn.Module):
         self.prior = nn.Buffer(prior_of(self.knots, BEND_PX * level.scale), persistent=False)
         self.unit = nn.Buffer(torch.eye(2 * self.knots + SHARED), persistent=False)
 
-    def forward(self, targets: Tensor, references: Tensor, motion: Tensor) -> Tensor:
-        if self.level.scale > 1:
-            targets, references = (F.avg_pool2d(pictures, self.level.scale) for pictures in (targets, references))
-        target, down, across = self._target(targets)
-        windows = self.mover.windows(references)
+    def forward(self, strips: Tensor, motion: Tensor) -> Tensor:
+        """`strips`: (N, 3, height, width) at this level's scale."""
+        target, down, across = self._target(strips[:, 0:1])
+        windows = self.mover.windows(strips[:, 1:3].reshape(-1, 1, self.mover.height, self.width))
         motion = self.refined @ motion
         for _ in range(self.level.steps):
             moved: Tensor = self.mover(windows, motion)
@@ -94,15 +93,16 @@ class Fit(nn.Module):
         return motion
 
     def _target(self, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Target and its slopes down and across, per pixel of the strip, at the rows that are looked at: (M, rows, 1, width) each."""
+        """Target and its slopes down and across, per pixel of the strip, at the rows that are looked at: (2 N, rows, 1, width) each."""
         rows, width, per_px = self.mover.at, self.width, 0.5 / self.level.scale
         padded = F.pad(targets, (1, 1, 1, 1 + self.mover.blocks * BLOCK - self.mover.height), mode="replicate")
         stop = rows[-1] + 1
         above, here, below = (padded[:, :, rows.start + place : stop + place : rows.step] for place in (0, 1, 2))
-        shape = (-1, self.rows, 1, width)
         down = (below - above)[:, :, :, 1 : width + 1] * per_px
         across = (here[:, :, :, 2 : width + 2] - here[:, :, :, 0:width]) * per_px
-        return here[:, :, :, 1 : width + 1].reshape(*shape), down.reshape(*shape), across.reshape(*shape)
+        both = (torch.cat([values, values], dim=1) for values in (here[:, :, :, 1 : width + 1], down, across))
+        target, down, across = (values.reshape(-1, self.rows, 1, width) for values in both)
+        return target, down, across
 
     def _normal_equations(self, columns: Tensor, error: Tensor) -> tuple[Tensor, Tensor]:
         """J'WJ (M, P, P) and J'We (M, P, 1), in units of what the fit leaves.

@@ -16,8 +16,6 @@ from torch.nn import functional as F
 
 _NEAR_PX = 1e-3
 """Nearer to a tap than this Lanczos' kernel is 1 but for 1e-5; at the tap itself its formula divides by zero."""
-_STEP_PX = 1e-2
-"""Of the difference that stands for a derivative: its error is below 2e-4 of the steepest slope."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,9 +53,3 @@ def weights(kernel: Kernel, displacement: Tensor, places: Tensor) -> Tensor:
     """
     values = kernel.weight(displacement - places)
     return values / values.sum(dim=-1, keepdim=True)
-
-
-def with_slope(kernel: Kernel, displacement: Tensor, places: Tensor) -> Tensor:
-    """Their weights, and behind those of each group of rows their derivatives by the displacement: twice the rows."""
-    ahead, behind = (weights(kernel, displacement + step, places) for step in (_STEP_PX, -_STEP_PX))
-    return torch.cat([weights(kernel, displacement, places), (ahead - behind) / (2 * _STEP_PX)], dim=-2)

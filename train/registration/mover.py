@@ -14,11 +14,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .kernels import Kernel, weights, with_slope
+from .kernels import Kernel, weights
 from .knots import REACH_PX, hat_functions, knots_of
 
 BLOCK = 16
 """Rows, or columns, that are moved by one matrix product, from themselves and as many around them."""
+STEP_PX = 1e-2
+"""Of the difference that stands for a derivative of the weights: its error is below 2e-4 of the steepest slope."""
 
 
 class Taps:
@@ -51,11 +53,14 @@ class Mover(nn.Module):
         spread = torch.zeros(self.taps.count, 2 * BLOCK, BLOCK)
         for column in range(BLOCK):
             spread[torch.arange(self.taps.count), column + torch.arange(self.taps.count), column] = 1.0
+        steps = torch.tensor([0.0, STEP_PX, -STEP_PX])
         in_block = torch.arange(2 * BLOCK) - margin - torch.arange(first, BLOCK, row_step)[:, None]
+        value_and_slope = torch.tensor([[1.0, 0.0, 0.0], [0.0, 0.5 / STEP_PX, -0.5 / STEP_PX]])
         hats = hat_functions(centres, height_px, self.knots)
         self.knot_of_row = nn.Buffer(hats[first::row_step].contiguous(), persistent=False)
         self.across = nn.Buffer(across, persistent=False)
-        self.above_and_below = nn.Buffer(in_block.float(), persistent=False)
+        self.above_and_below = nn.Buffer((in_block - steps[:, None, None]).reshape(-1, 2 * BLOCK), persistent=False)
+        self.value_and_slope = nn.Buffer(torch.kron(value_and_slope, torch.eye(self.rows_of_block)), persistent=False)
         self.beside = nn.Buffer(self.taps.places, persistent=False)
         self.spread = nn.Buffer(spread.reshape(self.taps.count, -1), persistent=False)
 
@@ -79,7 +84,9 @@ class Mover(nn.Module):
         """(M, rows, 1, width): the references where the motion says, with its gain and offset."""
         down, across, _ = self.displacement(motion)
         of_block = self.rows_of_block
-        both = with_slope(self.taps.kernel, down.reshape(-1, self.blocks, of_block, 1), self.above_and_below) @ windows
+        of_row = down.reshape(-1, self.blocks, of_block, 1)
+        near = weights(self.taps.kernel, torch.cat([of_row, of_row, of_row], dim=2), self.above_and_below)
+        both = (self.value_and_slope @ near) @ windows
         between_rows = both[:, :, 0:of_block] + self._turn(motion) * self.across * both[:, :, of_block : 2 * of_block]
         moved = self._move_columns(between_rows.reshape(-1, self.rows, 1, self.columns + BLOCK), across)
         gain, offset = (motion[:, index : index + 1].reshape(-1, 1, 1, 1) for index in (2 * self.knots + 1, 2 * self.knots + 2))

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from .fit import LEVELS, Fit
 from .kernels import LANCZOS
@@ -37,12 +38,12 @@ class Registration(nn.Module):
 
     def motion(self, strips: Tensor) -> Tensor:
         """The motion of every reference, strip by strip."""
-        size = (1, self.height_px, self.width_px)
-        targets = torch.cat([strips[:, 0:1], strips[:, 0:1]], dim=1).reshape(-1, *size)
-        references = strips[:, 1:3].reshape(-1, *size)
+        scales = {1: strips}
+        for scale in (2, 4):
+            scales[scale] = F.avg_pool2d(scales[scale // 2], 2)
         motion = self.still
-        for fit in self.fits:
-            motion = fit(targets, references, motion)
+        for level, fit in zip(LEVELS, self.fits, strict=True):
+            motion = fit(scales[level.scale], motion)
         return motion
 
     def forward(self, strips: Tensor) -> Tensor:
