@@ -101,10 +101,6 @@ def _operation(node: Call) -> _Write:
     return _OPERATIONS[node.target]
 
 
-def _relu(node: Call, names: Names, writer: GraphWriter) -> str:
-    return writer.add("Relu", [names[node.args[0]]], _name(node, "relu"))
-
-
 def _max_pool(node: Call, names: Names, writer: GraphWriter) -> str:
     side = node.args[1]
     return writer.add("MaxPool", [names[node.args[0]]], _name(node, "pool"), kernel_shape=[side, side], strides=[side, side])
@@ -164,26 +160,13 @@ def _value(operand: Any, names: Names, writer: GraphWriter) -> str:
     return writer.constant(f"float32.{operand:.9g}", np.array(operand, np.float32))
 
 
-def _binary(op: str) -> _Write:
+def _plain(op: str, name: str = "") -> _Write:
+    """An operator whose inputs are the operands, in their order, and nothing else."""
+
     def write(node: Call, names: Names, writer: GraphWriter) -> str:
-        return writer.add(op, [_value(operand, names, writer) for operand in node.args], _name(node, op.lower()))
+        return writer.add(op, [_value(operand, names, writer) for operand in node.args], _name(node, name or op.lower()))
 
     return write
-
-
-def _unary(op: str) -> _Write:
-    def write(node: Call, names: Names, writer: GraphWriter) -> str:
-        return writer.add(op, [names[node.args[0]]], _name(node, op.lower()))
-
-    return write
-
-
-def _divide(node: Call, names: Names, writer: GraphWriter) -> str:
-    return writer.add("Div", [_value(operand, names, writer) for operand in node.args], _name(node, "divide"))
-
-
-def _clamp(node: Call, names: Names, writer: GraphWriter) -> str:
-    return writer.add("Clip", [_value(operand, names, writer) for operand in node.args], _name(node, "clip"))
 
 
 def _transpose(node: Call, names: Names, writer: GraphWriter) -> str:
@@ -198,43 +181,43 @@ def _average(node: Call, names: Names, writer: GraphWriter) -> str:
     return writer.add("AveragePool", [names[node.args[0]]], _name(node, "average"), kernel_shape=[side, side], strides=[side, side])
 
 
-def _sum(node: Call, names: Names, writer: GraphWriter) -> str:
-    return writer.reduce("Sum", names[node.args[0]], _name(node, "sum"), node.kwargs["dim"], keep=node.kwargs["keepdim"])
+def _reduce(what: str) -> _Write:
+    def write(node: Call, names: Names, writer: GraphWriter) -> str:
+        keep = node.kwargs.get("keepdim", False)
+        return writer.reduce(what, names[node.args[0]], _name(node, what.lower()), node.kwargs["dim"], keep=keep)
 
-
-def _max(node: Call, names: Names, writer: GraphWriter) -> str:
-    return writer.reduce("Max", names[node.args[0]], _name(node, "max"), node.kwargs["dim"], keep=node.kwargs.get("keepdim", False))
+    return write
 
 
 _OPERATIONS: dict[Any, _Write] = {
-    F.relu: _relu,
+    F.relu: _plain("Relu"),
     F.max_pool2d: _max_pool,
     F.interpolate: _interpolate,
     F.pad: _pad,
     torch.cat: _concat,
     torch.softmax: _softmax,
-    torch.amax: _max,
-    torch.minimum: _binary("Min"),
-    torch.sin: _unary("Sin"),
-    torch.sqrt: _unary("Sqrt"),
+    torch.amax: _reduce("Max"),
+    torch.minimum: _plain("Min"),
+    torch.sin: _plain("Sin"),
+    torch.sqrt: _plain("Sqrt"),
     F.avg_pool2d: _average,
     operator.getitem: _slice,
-    operator.add: _binary("Add"),
-    operator.sub: _binary("Sub"),
-    operator.mul: _binary("Mul"),
-    operator.matmul: _binary("MatMul"),
-    operator.truediv: _divide,
+    operator.add: _plain("Add"),
+    operator.sub: _plain("Sub"),
+    operator.mul: _plain("Mul"),
+    operator.matmul: _plain("MatMul"),
+    operator.truediv: _plain("Div", "divide"),
     # a constant of the module on the left makes methods of the operators
-    "add": _binary("Add"),
-    "sub": _binary("Sub"),
-    "mul": _binary("Mul"),
-    "matmul": _binary("MatMul"),
-    "div": _divide,
-    "abs": _unary("Abs"),
-    "amax": _max,
-    "clamp": _clamp,
+    "add": _plain("Add"),
+    "sub": _plain("Sub"),
+    "mul": _plain("Mul"),
+    "matmul": _plain("MatMul"),
+    "div": _plain("Div", "divide"),
+    "abs": _plain("Abs"),
+    "amax": _reduce("Max"),
+    "clamp": _plain("Clip"),
     "float": _to_float,
     "reshape": _reshape,
-    "sum": _sum,
+    "sum": _reduce("Sum"),
     "transpose": _transpose,
 }

@@ -17,12 +17,13 @@ from scipy import ndimage
 
 from lineside.spec import FULL_SCALE
 
+from .patterns import Picture
+
 ROOM_PX = 24
 """Displacement, turn and the spline stay within it."""
 JITTER_ROWS = 64
 """Rows from one independent displacement to the next; a cubic goes through them."""
 ORDER = 5
-Picture = NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True)

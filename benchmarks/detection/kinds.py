@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from numpy.typing import NDArray
 
-Picture = NDArray[np.float64]
+from .patterns import Picture
+
 EDGE_PX = 30
 """No centre is nearer to an edge."""
 

@@ -9,6 +9,7 @@ spacing of knots and its prior were settled on these patterns, with this camera:
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,11 +50,17 @@ def pattern_of(name: str, height: int, width: int, rng: np.random.Generator) -> 
         return DRAWN[name](height, width)
     if name not in PHOTOGRAPHS:
         raise ConfigError(f"pattern {name!r}", why=f"there are {', '.join(NAMES)}", fix="name one of them")
-    pixels = np.asarray(getattr(require("skimage.data", extra="demo"), name)(), np.float64)
-    low, high = np.percentile(pixels, (1, 99))
-    pixels = np.clip((pixels - low) * min(1.0, (HIGH - LOW) / (high - low)) + LOW, 0, 255)
+    pixels = _photograph(name)
     rows, columns = (_to_and_fro(have, want, rng) for have, want in zip(pixels.shape, (height, width), strict=True))
     return np.asarray(pixels[np.ix_(rows, columns)])
+
+
+@cache
+def _photograph(name: str) -> Picture:
+    """All of it, with room for defects at both ends."""
+    pixels = np.asarray(getattr(require("skimage.data", extra="demo"), name)(), np.float64)
+    low, high = np.percentile(pixels, (1, 99))
+    return np.asarray(np.clip((pixels - low) * min(1.0, (HIGH - LOW) / (high - low)) + LOW, 0, 255))
 
 
 def _to_and_fro(have: int, want: int, rng: np.random.Generator) -> NDArray[np.int64]:

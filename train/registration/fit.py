@@ -71,9 +71,7 @@ class Fit(nn.Module):
         counted = counted[self.mover.at.start :: self.mover.at.step].contiguous()
         self.counted_share = 1.0 / max(1.0, float(counted.sum()))
         self.information = level.row_step * (level.scale / NOISE_OF_MEAN) ** 2  # a pixel of this level stands for so many of the strip
-        margin = self.mover.taps.margin
         self.counted = nn.Buffer(counted, persistent=False)
-        self.across = nn.Buffer(self.mover.across[:, :, :, margin : margin + self.width].contiguous(), persistent=False)
         self.row_of_knot = nn.Buffer(self.mover.knot_of_row.T.contiguous(), persistent=False)
         self.refined = nn.Buffer(refined(height_px, knots_before, self.knots), persistent=False)
         self.prior = nn.Buffer(prior_of(self.knots, BEND_PX * level.scale), persistent=False)
@@ -86,7 +84,7 @@ class Fit(nn.Module):
         motion = self.refined @ motion
         for _ in range(self.level.steps):
             moved: Tensor = self.mover(windows, motion)
-            columns = torch.cat([down, across, down * self.across, moved, 0 * moved + 1], dim=2)
+            columns = torch.cat([down, across, down * self.mover.across_inside, moved, 0 * moved + 1], dim=2)
             system, error = self._normal_equations(columns, target - moved)
             motion = motion + self._solve(system + self.prior, error - self.prior @ motion)
             motion = motion.clamp(-REACH_PX, REACH_PX)
@@ -122,7 +120,7 @@ class Fit(nn.Module):
             return (self.row_of_knot * sums[:, :, first : first + 1, second : second + 1].reshape(-1, 1, rows)) @ self.mover.knot_of_row
 
         with_shared = [self.row_of_knot @ sums[:, :, axis : axis + 1, 2:6].reshape(-1, rows, 4) for axis in (0, 1)]
-        shared = sums[:, :, 2:5, 2:6].sum(dim=1, keepdim=False)
+        shared = sums[:, :, 2:5, 2:6].sum(dim=1)
         crossed = between(0, 1)
         system = torch.cat(
             [

@@ -1,7 +1,7 @@
 """How a value between pixels is made from its neighbours.
 
 In:   displacements in pixels, and where the taps lie.
-Out:  the weight of every tap, and how it changes with the displacement. Sums, products and a sine alone: every runtime has them.
+Out:  the weight of every tap. Sums, products and a sine alone: every runtime has them.
 """
 
 from __future__ import annotations

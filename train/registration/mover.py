@@ -59,6 +59,7 @@ class Mover(nn.Module):
         hats = hat_functions(centres, height_px, self.knots)
         self.knot_of_row = nn.Buffer(hats[first::row_step].contiguous(), persistent=False)
         self.across = nn.Buffer(across, persistent=False)
+        self.across_inside = nn.Buffer(across[:, :, :, margin : margin + self.width].contiguous(), persistent=False)
         self.above_and_below = nn.Buffer((in_block - steps[:, None, None]).reshape(-1, 2 * BLOCK), persistent=False)
         self.value_and_slope = nn.Buffer(torch.kron(value_and_slope, torch.eye(self.rows_of_block)), persistent=False)
         self.beside = nn.Buffer(self.taps.places, persistent=False)
@@ -77,8 +78,7 @@ class Mover(nn.Module):
         """dy and dx of each row (M, rows, 1), and what is added to dy along the columns (M, 1, 1, width), in pixels of this resolution."""
         down = self.knot_of_row @ motion[:, 0 : self.knots] / self.scale
         across = self.knot_of_row @ motion[:, self.knots : 2 * self.knots] / self.scale
-        margin = self.taps.margin
-        return down, across, self._turn(motion) * self.across[:, :, :, margin : margin + self.width]
+        return down, across, self._turn(motion) * self.across_inside
 
     def forward(self, windows: Tensor, motion: Tensor) -> Tensor:
         """(M, rows, 1, width): the references where the motion says, with its gain and offset."""
